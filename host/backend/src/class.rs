@@ -1,0 +1,83 @@
+//! Classes of calls: what shares a budget.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What kind of call it is. Budgets and deadlines are set for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// `describe` and `check`.
+    Check,
+    /// `inspect` and `list`.
+    Observe,
+    /// `create`, `start`, `signal`, `remove`.
+    Control,
+    /// What may take minutes, such as pulling an image.
+    Long,
+    /// Opening a stream. The stream itself has no deadline.
+    Stream,
+}
+
+impl Class {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Check, Self::Observe, Self::Control, Self::Long, Self::Stream];
+
+    /// The word used in configuration, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Observe => "observe",
+            Self::Control => "control",
+            Self::Long => "long",
+            Self::Stream => "stream",
+        }
+    }
+}
+
+/// How long a whole call may take, host calls included, by class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Deadlines {
+    /// Default 10 s.
+    #[serde(with = "humantime_serde")]
+    pub check: Duration,
+    /// Default 10 s.
+    #[serde(with = "humantime_serde")]
+    pub observe: Duration,
+    /// Default 2 min.
+    #[serde(with = "humantime_serde")]
+    pub control: Duration,
+    /// Default 10 min.
+    #[serde(with = "humantime_serde")]
+    pub long: Duration,
+    /// Default 10 s.
+    #[serde(with = "humantime_serde")]
+    pub stream: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            check: Duration::from_secs(10),
+            observe: Duration::from_secs(10),
+            control: Duration::from_secs(120),
+            long: Duration::from_secs(600),
+            stream: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Deadlines {
+    /// The one for this class.
+    pub fn of(&self, class: Class) -> Duration {
+        match class {
+            Class::Check => self.check,
+            Class::Observe => self.observe,
+            Class::Control => self.control,
+            Class::Long => self.long,
+            Class::Stream => self.stream,
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! How a call to a backend can end other than well.
+
+use std::time::Duration;
+
+use seawall_model::{InvalidSpec, Problem};
+
+/// How a call to a backend ended, other than well.
+///
+/// Two kinds of things: what the backend *answered* (the variants of `error` in `wit/host/types.wit`), and what
+/// became of the call itself ([`Fault`]): then nobody knows whether the engine did what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The named thing does not exist; a definite answer.
+    #[error("{0}")]
+    NotFound(String),
+    /// Something of that name is there and is not what was asked for.
+    #[error("{message}")]
+    Conflict {
+        /// What is in the way.
+        message: String,
+        /// Not before this.
+        retry_after: Option<Duration>,
+    },
+    /// The same request will never work.
+    #[error(transparent)]
+    Invalid(#[from] InvalidSpec),
+    /// A grant is missing, or the engine refused the credentials.
+    #[error("{0}")]
+    Denied(String),
+    /// A quota or a pool is used up.
+    #[error("{message}")]
+    Exhausted {
+        /// Of what.
+        message: String,
+        /// Not before this.
+        retry_after: Option<Duration>,
+    },
+    /// The engine cannot be reached. The only one worth a retry.
+    #[error("{message}")]
+    Unavailable {
+        /// What cannot be reached, and why.
+        message: String,
+        /// Not before this.
+        retry_after: Option<Duration>,
+    },
+    /// This backend cannot do that at all.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Anything else that the backend answered.
+    #[error("{0}")]
+    Other(String),
+    /// The call itself went wrong.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl Error {
+    /// Unavailable, with no hint when to try again.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::Unavailable { message: message.into(), retry_after: None }
+    }
+
+    /// Conflict, with no hint when to try again.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::Conflict { message: message.into(), retry_after: None }
+    }
+
+    /// One field at fault.
+    pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid(InvalidSpec { problems: vec![Problem { field: field.into(), message: message.into() }] })
+    }
+
+    /// The request will never work, however often it is made: trying again is no use.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Invalid(_) | Self::Denied(_) | Self::Unsupported(_) => true,
+            Self::NotFound(_)
+            | Self::Conflict { .. }
+            | Self::Exhausted { .. }
+            | Self::Unavailable { .. }
+            | Self::Other(_)
+            | Self::Fault(_) => false,
+        }
+    }
+
+    /// One word for logs, events and metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) => "not_found",
+            Self::Conflict { .. } => "conflict",
+            Self::Invalid(_) => "invalid",
+            Self::Denied(_) => "denied",
+            Self::Exhausted { .. } => "exhausted",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Unsupported(_) => "unsupported",
+            Self::Other(_) => "other",
+            Self::Fault(fault) => fault.kind.as_str(),
+        }
+    }
+}
+
+/// What cut a call off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// The plugin trapped: unreachable, out of bounds, a panic.
+    Trap,
+    /// It used up its fuel.
+    Fuel,
+    /// It was refused memory, tables or instances, and then failed.
+    Memory,
+    /// The whole call took longer than its deadline.
+    Deadline,
+    /// It broke another bound: handles, bytes or calls to the host.
+    Limit,
+    /// It answered something that cannot be true or is out of range.
+    BadAnswer,
+    /// The instance could not be made: the pool is full, or its start function failed.
+    Instantiate,
+    /// A defect of the host.
+    Internal,
+}
+
+impl FaultKind {
+    /// The word used in logs, events and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trap => "trap",
+            Self::Fuel => "fuel",
+            Self::Memory => "memory",
+            Self::Deadline => "deadline",
+            Self::Limit => "limit",
+            Self::BadAnswer => "bad_answer",
+            Self::Instantiate => "instantiate",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// A call that came to no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the plugin's `{function}` {message}")]
+pub struct Fault {
+    /// What cut it off.
+    pub kind: FaultKind,
+    /// The exported function, such as `execution-backend.inspect`.
+    pub function: &'static str,
+    /// What happened, as the rest of a sentence that begins with the function's name.
+    pub message: String,
+    /// The guest's frames, innermost first, with names where the component has them.
+    pub backtrace: Vec<String>,
+}

@@ -1,0 +1,93 @@
+//! The trait that every execution backend implements.
+
+use async_trait::async_trait;
+use seawall_model::{Found, Key, LogOptions, Page, Report, SessionId, SessionName, SessionSpec, Signal, Status};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, LogStream};
+
+/// An optional interface, found by what a backend exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interface {
+    /// `logs.open`.
+    Logs,
+}
+
+impl Interface {
+    /// The interface's name in `wit/backend`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Logs => "logs",
+        }
+    }
+}
+
+/// Who a backend is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Info {
+    /// The plugin's own name, which need not be the configured one.
+    pub name: String,
+    /// The plugin's version.
+    pub version: String,
+    /// One sentence.
+    pub description: String,
+    /// JSON Schema of its configuration; empty for none.
+    pub config_schema: String,
+    /// JSON Schema of `options` in a spec; empty for none.
+    pub options_schema: String,
+    /// What it can do besides the required.
+    pub interfaces: Vec<Interface>,
+}
+
+impl Info {
+    /// Whether the backend exports `interface`.
+    pub fn has(&self, interface: Interface) -> bool {
+        self.interfaces.contains(&interface)
+    }
+}
+
+/// Something that runs sessions. `wit/backend/execution-backend.wit` has the contract of each function; in short: every
+/// call is idempotent and prompt, may be repeated, and an error never means that a workload is gone.
+///
+/// Dropping the future of a call cancels it; what it had asked the engine for may still happen.
+#[async_trait]
+pub trait ExecutionBackend: Send + Sync + 'static {
+    /// Who it is and what it can do. Does not change while it is loaded.
+    fn info(&self) -> &Info;
+
+    /// Can its engine be reached?
+    async fn check(&self) -> Result<Report, Error>;
+
+    /// Makes the workload of `key` without starting it, or meets the one that is there.
+    async fn create(&self, key: &Key, name: &SessionName, spec: &SessionSpec) -> Result<Status, Error>;
+
+    /// Starts a created workload.
+    async fn start(&self, key: &Key) -> Result<Status, Error>;
+
+    /// Sends a signal and does not wait for its effect.
+    async fn signal(&self, key: &Key, signal: Signal) -> Result<(), Error>;
+
+    /// Removes a workload; a running one only with `force`.
+    async fn remove(&self, key: &Key, force: bool) -> Result<(), Error>;
+
+    /// The status of many; what does not exist is left out. Positions are distinct and within `keys`.
+    async fn inspect(&self, keys: &[Key]) -> Result<Vec<Found>, Error>;
+
+    /// A page of every workload of this backend.
+    async fn list(&self, cursor: Option<&str>) -> Result<Page, Error>;
+
+    /// Its output. Only with [`Interface::Logs`].
+    async fn logs(&self, key: &Key, options: &LogOptions) -> Result<LogStream, Error> {
+        let _ = options;
+        Err(unsupported(self.info(), &key.session, Interface::Logs))
+    }
+}
+
+fn unsupported(info: &Info, session: &SessionId, interface: Interface) -> Error {
+    Error::Unsupported(format!(
+        "the backend of session {session} (plugin {}) does not export `{}`",
+        info.name,
+        interface.as_str()
+    ))
+}

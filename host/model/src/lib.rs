@@ -1,0 +1,25 @@
+//! Plain data that every part of Seawall agrees on: names, what a session should be ([`SessionSpec`]), what an engine
+//! says of a workload ([`Status`]), and what a user is shown ([`Session`]).
+//!
+//! No async, no I/O, no clock: whatever needs the time is given it.
+
+mod exit;
+mod id;
+mod redact;
+mod session;
+mod signal;
+mod spec;
+mod status;
+mod units;
+
+pub use exit::Exit;
+pub use id::{BackendName, Incarnation, InvalidName, SessionId, SessionName, StoreId};
+pub use redact::Secret;
+pub use session::{Desired, Session, SessionState};
+pub use signal::{InvalidSignal, Signal};
+pub use spec::{
+    HealthCheck, HealthCommand, InvalidSpec, LogLimits, Mount, MountSource, Network, Port, Problem, Protocol,
+    Resources, RestartPolicy, SessionSpec, Ulimit,
+};
+pub use status::{Found, Health, Key, LogOptions, Page, Report, State, Status, Workload};
+pub use units::{Cpus, Size, Timestamp};

@@ -1,0 +1,531 @@
+//! What a session is asked to be. The same words as `record spec` in `wit/backend/types.wit`, and what only the host
+//! cares for: restart policy and grace.
+//!
+//! Every field is carried out by the backend or refused by name (A5).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{BackendName, Cpus, Secret, SessionName, Signal, Size};
+
+/// What a session is asked to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionSpec {
+    /// Which backend runs it.
+    pub backend: BackendName,
+    /// Absent: the host makes one of the session's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<SessionName>,
+    /// For finding it again. At most 64; `seawall.` belongs to the host.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// What it is made of, where the backend has images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Program and arguments; empty means what the image says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// The environment; values are not shown.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, Secret>,
+    /// Absolute path in the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
+    /// A user name or number, and `:group`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// What it believes the machine is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// Files and directories of the host, volumes, memory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
+    /// Limits.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub resources: Resources,
+    /// Absent: what the backend gives by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
+    /// Ports published on the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
+    /// Give it a terminal.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub tty: bool,
+    /// Keep its standard input open.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stdin: bool,
+    /// A small init as the first process.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub init: bool,
+    /// What a polite stop begins with. Absent: SIGTERM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<Signal>,
+    /// How long after the stop signal it is killed. Absent: 10 s.
+    #[serde(default, with = "humantime_serde::option", skip_serializing_if = "Option::is_none")]
+    pub stop_grace: Option<Duration>,
+    /// What happens when it ends by itself.
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// How its health is found out. Absent: what the image says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
+    /// Bounds on its log.
+    #[serde(default, skip_serializing_if = "LogLimits::is_empty")]
+    pub logs: LogLimits,
+    /// Fields of the backend's own, checked against its schema.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub options: serde_json::Map<String, serde_json::Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl SessionSpec {
+    /// The default of [`stop_grace`](Self::stop_grace), as in Docker.
+    pub const STOP_GRACE: Duration = Duration::from_secs(10);
+
+    /// A session with this backend and nothing else set.
+    pub fn new(backend: BackendName) -> Self {
+        Self {
+            backend,
+            name: None,
+            labels: BTreeMap::new(),
+            image: None,
+            command: Vec::new(),
+            env: BTreeMap::new(),
+            working_dir: None,
+            user: None,
+            hostname: None,
+            mounts: Vec::new(),
+            resources: Resources::default(),
+            network: None,
+            ports: Vec::new(),
+            tty: false,
+            stdin: false,
+            init: false,
+            stop_signal: None,
+            stop_grace: None,
+            restart: RestartPolicy::default(),
+            health_check: None,
+            logs: LogLimits::default(),
+            options: serde_json::Map::new(),
+        }
+    }
+
+    /// The same, with every secret replaced by [`Secret::REDACTED`] (A9).
+    #[must_use]
+    pub fn redacted(&self) -> Self {
+        let mut shown = self.clone();
+        for value in shown.env.values_mut() {
+            *value = Secret::new(Secret::REDACTED);
+        }
+        shown
+    }
+
+    /// Checks what types cannot say. Every problem is found, not only the first.
+    ///
+    /// # Errors
+    /// A list of fields that cannot be as they are.
+    pub fn validate(&self) -> Result<(), InvalidSpec> {
+        let mut problems = Vec::new();
+        let mut refuse = |field: String, message: &str| problems.push(Problem { field, message: message.to_owned() });
+
+        for name in self.env.keys() {
+            if !is_env_name(name) {
+                let name = name.chars().take(80).collect::<String>();
+                refuse(
+                    format!("env.{}", name.escape_debug()),
+                    "a variable name has letters, digits and _ and does not begin with a digit",
+                );
+            }
+        }
+        for (name, value) in &self.env {
+            if value.reveal().contains('\0') {
+                refuse(format!("env.{}", name.escape_debug()), "a value cannot contain a NUL character");
+            }
+        }
+        if self.labels.len() > MAX_LABELS {
+            refuse("labels".to_owned(), "at most 64 labels");
+        }
+        for (key, value) in &self.labels {
+            let field = || format!("labels.{}", key.chars().take(80).collect::<String>().escape_debug());
+            if key.starts_with("seawall.") {
+                refuse(field(), "labels that begin with `seawall.` belong to the host");
+            } else if key.is_empty() || key.len() > 128 || key.contains(|c: char| c.is_control() || c == '=') {
+                refuse(field(), "a label's key has 1 to 128 characters, none of them `=` or a control character");
+            }
+            if value.len() > 4096 || value.contains('\0') {
+                refuse(field(), "a label's value has at most 4096 bytes and no NUL character");
+            }
+        }
+        for (at, argument) in self.command.iter().enumerate() {
+            if argument.contains('\0') {
+                refuse(format!("command[{at}]"), "an argument cannot contain a NUL character");
+            }
+        }
+        if self.command.first().is_some_and(String::is_empty) {
+            refuse("command[0]".to_owned(), "the program's name is empty");
+        }
+        for (field, value) in [("image", &self.image), ("user", &self.user), ("hostname", &self.hostname)] {
+            if value.as_ref().is_some_and(|v| v.is_empty() || v.len() > 512 || v.contains(char::is_control)) {
+                refuse(field.to_owned(), "1 to 512 bytes without control characters");
+            }
+        }
+        if self.working_dir.as_ref().is_some_and(|dir| !is_absolute(dir)) {
+            refuse("working_dir".to_owned(), "an absolute path");
+        }
+        for (at, mount) in self.mounts.iter().enumerate() {
+            if !is_absolute(&mount.target) || mount.target == "/" {
+                refuse(format!("mounts[{at}].target"), "an absolute path other than /");
+            }
+            if let MountSource::Bind(path) = &mount.source
+                && !is_absolute(path)
+            {
+                refuse(format!("mounts[{at}].source"), "an absolute path of the host");
+            }
+        }
+        if self.resources.memory.is_some_and(|memory| memory.0 < MIN_MEMORY) {
+            refuse("resources.memory".to_owned(), "at least 6MiB, or nothing could start");
+        }
+        if self.resources.processes == Some(0) {
+            refuse("resources.processes".to_owned(), "at least 1");
+        }
+        for (at, limit) in self.resources.ulimits.iter().enumerate() {
+            if limit.soft > limit.hard {
+                refuse(format!("resources.ulimits[{at}]"), "the soft limit is above the hard one");
+            }
+        }
+        for (at, port) in self.ports.iter().enumerate() {
+            if port.container == 0 {
+                refuse(format!("ports[{at}].container"), "a port from 1 to 65535");
+            }
+        }
+        if let Some(HealthCheck::Command(check)) = &self.health_check
+            && check.command.is_empty()
+        {
+            refuse("health_check.command".to_owned(), "a program and its arguments");
+        }
+        if self.stop_grace.is_some_and(|grace| grace > MAX_GRACE) {
+            refuse("stop_grace".to_owned(), "at most 1 h");
+        }
+        if serde_json::to_string(self).map_or(true, |text| text.len() > MAX_SPEC) {
+            refuse("spec".to_owned(), "at most 256 KiB in all");
+        }
+        if problems.is_empty() { Ok(()) } else { Err(InvalidSpec { problems }) }
+    }
+}
+
+const MAX_LABELS: usize = 64;
+/// Docker's own lower bound.
+const MIN_MEMORY: u64 = 6 << 20;
+const MAX_GRACE: Duration = Duration::from_secs(3600);
+const MAX_SPEC: usize = 256 << 10;
+
+fn is_env_name(name: &str) -> bool {
+    name.len() <= 256
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn is_absolute(path: &str) -> bool {
+    path.starts_with('/') && path.len() <= 4096 && !path.contains('\0')
+}
+
+/// One field that cannot be as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Path in the spec: `resources.memory`.
+    pub field: String,
+    /// What it must be.
+    pub message: String,
+}
+
+/// A spec that cannot be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct InvalidSpec {
+    /// Each field at fault; never empty.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for InvalidSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.problems.iter().enumerate() {
+            let separator = if at == 0 { "" } else { "; " };
+            write!(f, "{separator}{}: {}", problem.field, problem.message)?;
+        }
+        Ok(())
+    }
+}
+
+/// What happens when a session ends by itself. Written `never`, `on-failure`, `on-failure:5` or `always`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RestartPolicy {
+    /// It stays as it ended.
+    #[default]
+    Never,
+    /// Another incarnation unless it ended with 0.
+    OnFailure {
+        /// At most this many in a row; `None` is no bound.
+        max: Option<u32>,
+    },
+    /// Another incarnation however it ended.
+    Always,
+}
+
+impl FromStr for RestartPolicy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "never" || text == "no" => Ok(Self::Never),
+            None if text == "on-failure" => Ok(Self::OnFailure { max: None }),
+            None if text == "always" => Ok(Self::Always),
+            Some(("on-failure", max)) => match max.parse() {
+                Ok(max) if max > 0 => Ok(Self::OnFailure { max: Some(max) }),
+                _ => Err(format!("{max:?} is no number of restarts: write on-failure:5")),
+            },
+            _ => Err(format!("{text:?} is no restart policy: write never, on-failure, on-failure:5 or always")),
+        }
+    }
+}
+
+impl fmt::Display for RestartPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Never => f.write_str("never"),
+            Self::OnFailure { max: None } => f.write_str("on-failure"),
+            Self::OnFailure { max: Some(max) } => write!(f, "on-failure:{max}"),
+            Self::Always => f.write_str("always"),
+        }
+    }
+}
+
+impl Serialize for RestartPolicy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RestartPolicy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Where a mount comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MountSource {
+    /// An absolute path of the host.
+    Bind(String),
+    /// A volume by name.
+    Volume(String),
+    /// Memory; the size is the most it may take.
+    Tmpfs(Option<Size>),
+}
+
+/// Something of the host's, or memory, in the session's file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// Where it comes from.
+    pub source: MountSource,
+    /// Absolute path in the session.
+    pub target: String,
+    /// Absent: it is.
+    #[serde(default = "yes")]
+    pub read_only: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Limits over the whole session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// Hard limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
+    /// Processors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<Cpus>,
+    /// Tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u32>,
+    /// setrlimit(2) of the first process.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ulimits: Vec<Ulimit>,
+}
+
+impl Resources {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// One limit of setrlimit(2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ulimit {
+    /// `nofile`, `nproc`, `core`, ...
+    pub name: String,
+    /// Where it warns.
+    pub soft: u64,
+    /// How far the process may raise it.
+    pub hard: u64,
+}
+
+/// What the session's network reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    /// What the host reaches.
+    Internet,
+    /// Nothing.
+    Isolated,
+    /// It is the host's own.
+    Host,
+}
+
+/// Of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// A port of the session published on the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// What the session listens on.
+    pub container: u16,
+    /// Absent: any free one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<u16>,
+    /// Absent: loopback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<std::net::IpAddr>,
+    /// Absent: TCP.
+    #[serde(default)]
+    pub protocol: Protocol,
+}
+
+/// How health is found out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthCheck {
+    /// Not at all, whatever the image says: running is healthy.
+    Disabled,
+    /// By a command in the session.
+    Command(HealthCommand),
+}
+
+/// A command whose exit code is the health.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCommand {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Between two checks.
+    #[serde(with = "humantime_serde", default = "thirty_seconds")]
+    pub interval: Duration,
+    /// A check that takes longer failed.
+    #[serde(with = "humantime_serde", default = "thirty_seconds")]
+    pub timeout: Duration,
+    /// Failures this soon after the start do not count.
+    #[serde(with = "humantime_serde", default)]
+    pub start_period: Duration,
+    /// This many failures in a row make it unhealthy.
+    #[serde(default = "three")]
+    pub retries: u32,
+}
+
+fn thirty_seconds() -> Duration {
+    Duration::from_secs(30)
+}
+
+fn three() -> u32 {
+    3
+}
+
+/// Bounds on a session's log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogLimits {
+    /// Of one file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_size: Option<Size>,
+    /// How many files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_files: Option<u32>,
+}
+
+impl LogLimits {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(json: serde_json::Value) -> SessionSpec {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn every_problem_is_named_at_once() {
+        let spec = spec(serde_json::json!({
+            "backend": "process",
+            "command": [""],
+            "env": {"1BAD": "x", "GOOD": "y"},
+            "labels": {"seawall.session": "forged"},
+            "working_dir": "relative",
+            "resources": {"memory": "1k"},
+        }));
+        let problems = spec.validate().unwrap_err().problems;
+        let fields: Vec<_> = problems.iter().map(|p| p.field.as_str()).collect();
+        assert_eq!(fields, ["env.1BAD", "labels.seawall.session", "command[0]", "working_dir", "resources.memory"]);
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused() {
+        let json = serde_json::json!({"backend": "mock", "comand": ["x"]});
+        let error = serde_json::from_value::<SessionSpec>(json).unwrap_err();
+        assert!(error.to_string().contains("comand"), "{error}");
+    }
+
+    #[test]
+    fn secrets_are_kept_and_not_shown() {
+        let spec = spec(serde_json::json!({"backend": "mock", "env": {"TOKEN": "hunter2"}}));
+        assert!(serde_json::to_string(&spec).unwrap().contains("hunter2"));
+        assert!(!format!("{spec:?}").contains("hunter2"));
+        assert!(!serde_json::to_string(&spec.redacted()).unwrap().contains("hunter2"));
+    }
+
+    #[test]
+    fn restart_policies_read_back() {
+        for text in ["never", "on-failure", "on-failure:3", "always"] {
+            assert_eq!(text.parse::<RestartPolicy>().unwrap().to_string(), text);
+        }
+        for bad in ["", "sometimes", "on-failure:0", "on-failure:-1", "on-failure:x", "always:3"] {
+            assert!(bad.parse::<RestartPolicy>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What a backend says of a workload: the same words as `wit/host/types.wit`, where each is defined.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Exit, Incarnation, SessionId, Timestamp};
+
+/// Which workload is meant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The session.
+    pub session: SessionId,
+    /// Which start of it; from 1.
+    pub incarnation: Incarnation,
+    /// What the backend last gave for it, stored unread.
+    pub handle: Option<Vec<u8>>,
+}
+
+/// What the engine says of a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Made, never started.
+    Created,
+    /// Runs.
+    Running,
+    /// Frozen.
+    Paused,
+    /// Ended; [`Status::exit`] says how.
+    Exited,
+    /// Ended, and the engine cannot say how or cannot start it again.
+    Dead,
+}
+
+impl State {
+    /// It will not run again.
+    pub fn ended(self) -> bool {
+        matches!(self, Self::Exited | Self::Dead)
+    }
+}
+
+/// Health of a running workload (A2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Passes its check, or has none.
+    Healthy,
+    /// Fails its check.
+    Unhealthy,
+    /// Its check has come to no answer yet.
+    Starting,
+    /// Nobody can tell now. Never read as unhealthy, never as gone.
+    #[default]
+    Unknown,
+}
+
+/// One answer about one workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// What it does.
+    pub state: State,
+    /// How well.
+    pub health: Health,
+    /// Present exactly when `state` is ended.
+    pub exit: Option<Exit>,
+    /// Absent where a cheap answer does not carry it.
+    pub created_at: Option<Timestamp>,
+    /// Absent before the first start, or where a cheap answer does not carry it.
+    pub started_at: Option<Timestamp>,
+    /// Absent means unchanged.
+    pub handle: Option<Vec<u8>>,
+}
+
+/// One answer of a batch, by its position in the question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Index into the keys that were asked about.
+    pub position: usize,
+    /// The answer.
+    pub status: Status,
+}
+
+/// A workload met by listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Its session, which the host may not know.
+    pub session: SessionId,
+    /// Which start of it.
+    pub incarnation: Incarnation,
+    /// Its status.
+    pub status: Status,
+}
+
+/// A part of a listing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// What is on it.
+    pub workloads: Vec<Workload>,
+    /// Where to go on; `None` on the last page.
+    pub next: Option<String>,
+}
+
+/// What a backend answers to `check`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Version of the engine behind it.
+    pub version: String,
+    /// Facts worth showing.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// Which part of the output, and in what form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Go on until the workload ends.
+    pub follow: bool,
+    /// Begin this many lines before the end.
+    pub tail: Option<u64>,
+    /// Only what was written at or after.
+    pub since: Option<Timestamp>,
+    /// Only what was written before.
+    pub until: Option<Timestamp>,
+    /// Give standard output.
+    pub stdout: bool,
+    /// Give standard error.
+    pub stderr: bool,
+    /// An RFC 3339 time and a space before each line.
+    pub timestamps: bool,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { follow: false, tail: None, since: None, until: None, stdout: true, stderr: true, timestamps: false }
+    }
+}

@@ -1,0 +1,3 @@
+//! seawall
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! seawall-supervisor
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! seawall-xtask
+
+fn main() {}

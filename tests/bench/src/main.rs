@@ -1,0 +1,3 @@
+//! seawall-bench
+
+fn main() {}
