@@ -1,1 +1,15 @@
-//! seawall-process
+//! Processes of this machine, as sessions. The Rust half of `wit/host/process.wit`; it knows nothing of Wasm.
+//!
+//! Everything that is known of a session's process lies in its run directory, `RUNS/SESSION/INCARNATION/`, which the
+//! supervisor (`seawall-supervisor`) and this crate share; `seawall_supervisor::RunDir` says who writes what. So a
+//! [`Process`] keeps nothing, and one made by a restarted daemon finds what the last one left.
+//!
+//! Every call checks the stamp of the run directory: a backend meets its own sessions only.
+
+mod grant;
+mod process;
+mod program;
+
+pub use grant::ProcessGrant;
+pub use process::{Process, Scope, SetupError};
+pub use program::{HostInfo, Program, Rlimit};
