@@ -1,1 +1,125 @@
-//! seawall-docker
+//! Containers on one Docker Engine, within a grant. The only user of bollard.
+//!
+//! This is the security boundary of `wit/host/docker.wit`: whoever calls describes a container in the words of
+//! [`Container`] and never in Docker's own. Every container gets a name that is made of its key, and a stamp; every
+//! call checks name, stamp and, once known, the Engine's id, so that a caller sees and touches its own only.
+//!
+//! No task is started here and nothing is remembered but how to talk to the Engine: dropping a call's future closes
+//! its connection, and a stream of logs lives in the value that is handed out.
+//!
+//! Deliberately absent: deadlines and retries (the caller's), pulling images, and Docker's host configuration.
+
+mod container;
+mod endpoint;
+mod grant;
+
+pub use container::{Container, Engine, HealthCheck};
+pub use endpoint::InvalidEndpoint;
+pub use grant::{DockerGrant, MountGrant};
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use seawall_backend::{Error, LogStream};
+use seawall_model::{BackendName, Found, Key, LogOptions, Page, Signal, Status, StoreId};
+
+/// Whose containers these are, and what must never be mounted into one.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// The data directory's id.
+    pub store: StoreId,
+    /// The backend that the capability is granted to.
+    pub backend: BackendName,
+    /// Data directory, cache, API socket: neither they nor what holds them can be mounted. The Engine's own socket is
+    /// always protected.
+    pub protected: Vec<PathBuf>,
+}
+
+/// Containers of one backend on one Engine. Cheap to clone; connects when it is first used, and again when the
+/// Engine went and came back.
+#[derive(Clone, Debug)]
+pub struct Docker {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    scope: Scope,
+    grant: DockerGrant,
+}
+
+impl Docker {
+    /// Does not touch the network.
+    pub fn new(scope: Scope, grant: DockerGrant) -> Self {
+        Self { inner: Arc::new(Inner { scope, grant }) }
+    }
+
+    fn unfinished<T>(&self) -> Result<T, Error> {
+        let Inner { scope, grant } = &*self.inner;
+        Err(Error::Unsupported(format!("{} on {:?}", scope.backend, grant.host)))
+    }
+
+    /// Asks the Engine for its version.
+    ///
+    /// # Errors
+    /// `Unavailable` where it cannot be reached, `Denied` where it refuses us.
+    pub async fn ping(&self) -> Result<Engine, Error> {
+        self.unfinished()
+    }
+
+    /// Creates the container, or meets the one that an earlier try of the same key made.
+    ///
+    /// # Errors
+    /// `Invalid` and `Denied` name the field; then nothing was made. `Conflict` where somebody else has the name.
+    pub async fn create(&self, _container: &Container) -> Result<Status, Error> {
+        self.unfinished()
+    }
+
+    /// Starts it; one that runs is left alone.
+    ///
+    /// # Errors
+    /// `Conflict` for one that ended, `NotFound`, `Invalid` where the Engine cannot start what the spec says.
+    pub async fn start(&self, _key: &Key) -> Result<Status, Error> {
+        self.unfinished()
+    }
+
+    /// Sends a signal and does not wait. A container that is missing or does not run is success.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn signal(&self, _key: &Key, _signal: Signal) -> Result<(), Error> {
+        self.unfinished()
+    }
+
+    /// Removes the container and its anonymous volumes. A missing one is success.
+    ///
+    /// # Errors
+    /// `Conflict` for one that runs, without `force`.
+    pub async fn remove(&self, _key: &Key, _force: bool) -> Result<(), Error> {
+        self.unfinished()
+    }
+
+    /// Many at once; what is not there is left out.
+    ///
+    /// # Errors
+    /// `Unavailable`: never an answer that leaves out what could not be asked about.
+    pub async fn inspect(&self, _keys: &[Key]) -> Result<Vec<Found>, Error> {
+        self.unfinished()
+    }
+
+    /// A page of every container of this backend, ended ones too.
+    ///
+    /// # Errors
+    /// `Unavailable`; `Invalid` for a cursor that is none.
+    pub async fn list(&self, _cursor: Option<&str>) -> Result<Page, Error> {
+        self.unfinished()
+    }
+
+    /// Its output so far, and with `follow` what comes after.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`; once it flows, errors come as the stream's last item.
+    pub async fn logs(&self, _key: &Key, _options: &LogOptions) -> Result<LogStream, Error> {
+        self.unfinished()
+    }
+}

@@ -1,0 +1,131 @@
+//! What a plugin may do with an Engine: the table `[backend.NAME.grants.docker]`.
+//!
+//! An empty table grants containers of its own with no file of the host, no volume, no host network, no added
+//! privilege, and ports on loopback addresses only.
+
+use std::net::IpAddr;
+use std::path::{Component, Path, PathBuf};
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use crate::endpoint::Endpoint;
+
+/// The grant. Everything is refused that is not named here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct DockerGrant {
+    /// `unix:///path` or `tcp://host:port` (not encrypted). Absent: the environment's `DOCKER_HOST`, else
+    /// `unix:///var/run/docker.sock`.
+    #[serde(deserialize_with = "endpoint")]
+    pub host: Option<String>,
+    /// Directories of the host that may be mounted, with everything below them. No session should be able to rename
+    /// within them: what is checked is what stands there when the container is made.
+    pub mounts: Vec<MountGrant>,
+    /// Named volumes of the `local` driver, any on the Engine.
+    pub volumes: bool,
+    /// The host's own network.
+    pub host_network: bool,
+    /// Privileged containers: as good as root on the Engine's machine.
+    pub privileged: bool,
+    /// Linux capabilities that may be added, such as `NET_ADMIN`.
+    #[serde(deserialize_with = "capabilities")]
+    pub capabilities: Vec<String>,
+    /// Addresses that ports may be published on, besides loopback. `0.0.0.0` and `::` are addresses like any other.
+    pub publish: Vec<IpAddr>,
+}
+
+/// A part of the host's file system that may be mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct MountGrant {
+    /// Absolute, and not `/`.
+    #[serde(deserialize_with = "root")]
+    pub path: PathBuf,
+    /// Whether it may be mounted to be written. Absent: it may not.
+    #[serde(default)]
+    pub write: bool,
+}
+
+fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let host = Option::<String>::deserialize(deserializer)?;
+    if let Some(host) = &host {
+        Endpoint::parse(host).map_err(D::Error::custom)?;
+    }
+    Ok(host)
+}
+
+fn root<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    let path = PathBuf::deserialize(deserializer)?;
+    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    if path.is_absolute() && plain && path != Path::new("/") {
+        Ok(path)
+    } else {
+        let shown = path.display();
+        Err(D::Error::custom(format!("{shown} cannot be granted: write an absolute path without `..`, other than /")))
+    }
+}
+
+fn capabilities<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let given = Vec::<String>::deserialize(deserializer)?;
+    given
+        .iter()
+        .map(|name| capability(name).ok_or_else(|| D::Error::custom(format!("{name:?} is no Linux capability"))))
+        .collect()
+}
+
+/// The name of a Linux capability as Docker writes it, without `CAP_`.
+pub(crate) fn capability(name: &str) -> Option<String> {
+    let upper = name.to_ascii_uppercase();
+    let plain = upper.strip_prefix("CAP_").unwrap_or(&upper);
+    let valid = (2..=32).contains(&plain.len()) && plain.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    valid.then(|| plain.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: serde_json::Value) -> Result<DockerGrant, String> {
+        serde_json::from_value(json).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_grant_grants_nothing_more() {
+        assert_eq!(read(serde_json::json!({})), Ok(DockerGrant::default()));
+    }
+
+    #[test]
+    fn a_full_grant_is_read() {
+        let grant = read(serde_json::json!({
+            "host": "unix:///run/docker.sock",
+            "mounts": [{"path": "/srv/data"}, {"path": "/srv/out", "write": true}],
+            "volumes": true,
+            "host-network": true,
+            "privileged": true,
+            "capabilities": ["net_admin", "CAP_SYS_PTRACE"],
+            "publish": ["0.0.0.0", "::"],
+        }))
+        .unwrap();
+        assert_eq!(grant.capabilities, ["NET_ADMIN", "SYS_PTRACE"]);
+        assert!(!grant.mounts[0].write && grant.mounts[1].write);
+        assert_eq!(grant.publish.len(), 2);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_when_read() {
+        for (bad, named) in [
+            (serde_json::json!({"hosts": "x"}), "hosts"),
+            (serde_json::json!({"host": "ssh://there"}), "ssh://there"),
+            (serde_json::json!({"mounts": [{"path": "srv"}]}), "srv"),
+            (serde_json::json!({"mounts": [{"path": "/"}]}), "/"),
+            (serde_json::json!({"mounts": [{"path": "/srv/../etc"}]}), "/srv/../etc"),
+            (serde_json::json!({"mounts": [{"path": "/srv", "writable": true}]}), "writable"),
+            (serde_json::json!({"capabilities": ["net admin"]}), "net admin"),
+            (serde_json::json!({"publish": ["everywhere"]}), "IP address"),
+        ] {
+            let error = read(bad).unwrap_err();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}
