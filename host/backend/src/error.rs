@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use seawall_model::{InvalidSpec, Problem};
+use seawall_model::{InvalidSpec, Problem, SessionId};
 
 /// How a call to a backend ended, other than well.
 ///
@@ -49,6 +49,32 @@ pub enum Error {
     /// Anything else that the backend answered.
     #[error("{0}")]
     Other(String),
+    /// The bulkhead is full: busy, not down (B8). Nothing was asked.
+    #[error("no permit for the backend came free within {waited:?}")]
+    Full {
+        /// How long the caller waited.
+        waited: Duration,
+        /// Worth trying again after this.
+        retry_after: Duration,
+    },
+    /// The breaker is open: the backend failed too often of late. Nothing was asked.
+    #[error("the backend failed too often and is left alone for another {retry_after:?}")]
+    Open {
+        /// When it is asked again.
+        retry_after: Duration,
+    },
+    /// The plugin's function faulted too often about this session. Nothing was asked.
+    #[error(
+        "the plugin's `{function}` faulted too often about session {session}, which is left alone for another {retry_after:?}"
+    )]
+    Quarantined {
+        /// The function.
+        function: &'static str,
+        /// The session.
+        session: SessionId,
+        /// When it is asked again.
+        retry_after: Duration,
+    },
     /// The call itself went wrong.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -79,6 +105,9 @@ impl Error {
             | Self::Exhausted { .. }
             | Self::Unavailable { .. }
             | Self::Other(_)
+            | Self::Full { .. }
+            | Self::Open { .. }
+            | Self::Quarantined { .. }
             | Self::Fault(_) => false,
         }
     }
@@ -94,8 +123,23 @@ impl Error {
             Self::Unavailable { .. } => "unavailable",
             Self::Unsupported(_) => "unsupported",
             Self::Other(_) => "other",
+            Self::Full { .. } => "full",
+            Self::Open { .. } => "open",
+            Self::Quarantined { .. } => "quarantined",
             Self::Fault(fault) => fault.kind.as_str(),
         }
+    }
+}
+
+impl From<crate::limit::Full> for Error {
+    fn from(full: crate::limit::Full) -> Self {
+        Self::Full { waited: full.waited, retry_after: full.retry_after }
+    }
+}
+
+impl From<crate::breaker::Open> for Error {
+    fn from(open: crate::breaker::Open) -> Self {
+        Self::Open { retry_after: open.retry_after }
     }
 }
 

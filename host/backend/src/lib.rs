@@ -4,14 +4,24 @@
 //! The trait mirrors `wit/backend`; the contract of each function stands there. A Wasm component implements it through
 //! `seawall-runtime`, and tests implement it directly.
 //!
+//! [`Bulkhead`] goes round any implementation and bounds what it can cost: one mechanism a file, and [`stack`] alone
+//! knows their order.
+//!
 //! Deliberately absent: wasmtime, Docker, the store. Whoever drives backends needs none of them.
 
+pub mod breaker;
 mod class;
+mod deadline;
 mod error;
+pub mod limit;
+pub mod quarantine;
+pub mod retry;
+pub mod stack;
 mod stream;
 mod traits;
 
 pub use class::{Class, Deadlines};
 pub use error::{Error, Fault, FaultKind};
+pub use stack::{Bulkhead, BulkheadConfig};
 pub use stream::{LogChunk, LogStream, Source};
 pub use traits::{ExecutionBackend, Info, Interface};

@@ -1,7 +1,7 @@
 //! The trait that every execution backend implements.
 
 use async_trait::async_trait;
-use seawall_model::{Found, Key, LogOptions, Page, Report, SessionId, SessionName, SessionSpec, Signal, Status};
+use seawall_model::{Inspection, Key, LogOptions, Page, Report, SessionId, SessionName, SessionSpec, Signal, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, LogStream};
@@ -72,7 +72,7 @@ pub trait ExecutionBackend: Send + Sync + 'static {
     async fn remove(&self, key: &Key, force: bool) -> Result<(), Error>;
 
     /// The status of many; what does not exist is left out. Positions are distinct and within `keys`.
-    async fn inspect(&self, keys: &[Key]) -> Result<Vec<Found>, Error>;
+    async fn inspect(&self, keys: &[Key]) -> Result<Inspection, Error>;
 
     /// A page of every workload of this backend.
     async fn list(&self, cursor: Option<&str>) -> Result<Page, Error>;

@@ -21,5 +21,5 @@ pub use spec::{
     HealthCheck, HealthCommand, InvalidSpec, LogLimits, Mount, MountSource, Network, Port, Problem, Protocol,
     Resources, RestartPolicy, SessionSpec, Ulimit,
 };
-pub use status::{Found, Health, Key, LogOptions, Page, Report, State, Status, Workload};
+pub use status::{Found, Health, Inspection, Key, LogOptions, Page, Report, State, Status, Unknown, Workload};
 pub use units::{Cpus, Size, Timestamp};

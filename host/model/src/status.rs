@@ -79,6 +79,47 @@ pub struct Found {
     pub status: Status,
 }
 
+/// What cannot be said about one workload of a batch, while the others could be asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// Index into the keys that were asked about.
+    pub position: usize,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// The answer to a batch. What is in neither list was not found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inspection {
+    /// What was found; each position at most once.
+    pub found: Vec<Found>,
+    /// What could not be asked about: neither there nor gone.
+    pub unknown: Vec<Unknown>,
+}
+
+impl Inspection {
+    /// Moves every position by `offset`, for the answer to a part of a larger batch.
+    pub fn shift(&mut self, offset: usize) {
+        self.positions().for_each(|position| *position += offset);
+    }
+
+    /// Replaces every position by `places[position]`, for the answer to a selection. One outside of `places` stays.
+    pub fn place(&mut self, places: &[usize]) {
+        self.positions().for_each(|position| *position = places.get(*position).copied().unwrap_or(*position));
+    }
+
+    /// Adds the answer to another part of the same batch.
+    pub fn append(&mut self, other: Self) {
+        self.found.extend(other.found);
+        self.unknown.extend(other.unknown);
+    }
+
+    fn positions(&mut self) -> impl Iterator<Item = &mut usize> {
+        let unknown = self.unknown.iter_mut().map(|unknown| &mut unknown.position);
+        self.found.iter_mut().map(|found| &mut found.position).chain(unknown)
+    }
+}
+
 /// A workload met by listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
