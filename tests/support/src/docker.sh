@@ -1,0 +1,96 @@
+# Parent of a private Docker Engine. Reads commands from standard input and answers each with one line; at the end of
+# input, which also comes when whoever asked for the Engine was killed, it ends all of it and removes every trace.
+#
+# Arguments: directory, cgroup parent, bridge, address of the bridge, then further arguments of dockerd.
+dir=$1 cgroup=$2 bridge=$3 address=$4
+shift 4
+engine= containerd=
+
+# Ctrl-C is for whoever asked; what follows from it arrives here as the end of input.
+trap '' INT TERM HUP
+
+start_containerd() {
+    containerd --config "$dir/containerd.toml" >>"$dir/containerd.log" 2>&1 </dev/null &
+    containerd=$!
+}
+
+start_engine() {
+    rm -f "$dir/docker.pid"
+    dockerd --config-file "$dir/daemon.json" --host "unix://$dir/d.sock" --containerd "$dir/c.sock" \
+        --data-root "$dir/r" --exec-root "$dir/x" --pidfile "$dir/docker.pid" --cgroup-parent "$cgroup" \
+        --bridge "$bridge" --iptables=false --ip-forward=false --ip-masq=false \
+        --exec-opt native.cgroupdriver=cgroupfs --shutdown-timeout 1 "$@" >>"$dir/dockerd.log" 2>&1 </dev/null &
+    engine=$!
+}
+
+# Ends one of our own children: politely within the given tenths of a second, else at once.
+end() {
+    [ -n "$1" ] || return 0
+    kill -CONT "$1" 2>/dev/null
+    kill -TERM "$1" 2>/dev/null
+    tenths=$2
+    while [ "$tenths" -gt 0 ] && kill -0 "$1" 2>/dev/null; do
+        sleep 0.1
+        tenths=$((tenths - 1))
+    done
+    kill -KILL "$1" 2>/dev/null
+    wait "$1" 2>/dev/null
+}
+
+# The processes of our containers, which are known by our cgroup.
+end_containers() {
+    for list in /sys/fs/cgroup/"$cgroup"/*/cgroup.procs /sys/fs/cgroup/*/"$cgroup"/*/cgroup.procs; do
+        [ -f "$list" ] || continue
+        while read -r pid; do kill -KILL "$pid" 2>/dev/null; done <"$list"
+    done
+}
+
+# Shims outlive a killed engine; they are known by the address of our containerd.
+end_shims() {
+    for entry in /proc/[0-9]*; do
+        if tr '\0' ' ' <"$entry/cmdline" 2>/dev/null | grep -q -F -e "-address $dir/c.sock "; then
+            kill -KILL "${entry#/proc/}" 2>/dev/null
+        fi
+    done
+    # Each shim listens on a socket outside of our directory, and has left its name.
+    for note in "$dir"/s/io.containerd.runtime.v2.task/*/*/address; do
+        [ -f "$note" ] || continue
+        read -r socket <"$note" || [ -n "$socket" ] || continue
+        case $socket in unix:///run/containerd/s/*) rm -f "${socket#unix://}" ;; esac
+    done
+}
+
+clean() {
+    [ -z "$engine" ] || kill -CONT "$engine" 2>/dev/null
+    end_containers
+    end "$engine" 100
+    end_containers
+    end_shims
+    end "$containerd" 50
+    tac /proc/self/mountinfo | while read -r _ _ _ _ target _; do
+        case $target in "$dir"/*) umount -l "$target" 2>/dev/null ;; esac
+    done
+    for folder in /sys/fs/cgroup/"$cgroup" /sys/fs/cgroup/*/"$cgroup"; do
+        [ -d "$folder" ] && rmdir "$folder"/* "$folder" 2>/dev/null
+    done
+    busybox ip link del "$bridge" 2>/dev/null
+    rm -rf --one-file-system "$dir"
+}
+
+busybox ip link add "$bridge" type bridge &&
+    busybox ip addr add "$address/24" dev "$bridge" &&
+    busybox ip link set "$bridge" up || echo "the bridge $bridge cannot be made" >>"$dir/dockerd.log"
+start_containerd
+start_engine "$@"
+echo started
+
+while read -r command; do
+    case $command in
+    start) start_engine "$@" ;;
+    stop) end "$engine" 150 && engine= ;;
+    kill) kill -KILL "$engine" && wait "$engine" 2>/dev/null; engine= ;;
+    esac
+    echo "$command"
+done
+clean
+echo cleaned

@@ -1,0 +1,18 @@
+//! Waiting for a state instead of sleeping a guess.
+
+use std::time::{Duration, Instant};
+
+/// Asks every 10 ms whether it is so, and returns when it is.
+///
+/// # Panics
+/// When it is not so after `timeout`; says what was waited for.
+#[expect(clippy::panic, reason = "this is how a test fails")]
+pub fn wait_until(what: &str, timeout: Duration, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        if start.elapsed() > timeout {
+            panic!("waited {timeout:?} for this, and it did not come: {what}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
