@@ -1,0 +1,161 @@
+//! Between records and rows.
+//!
+//! Records are turned into rows in the caller's task, so that the writer only writes. A row that cannot be turned back
+//! is an error that names it, never a session less (E8).
+
+use seawall_model::{
+    BackendName, Desired, Exit, Health, Incarnation, SessionId, SessionName, SessionSpec, SessionState, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, SqliteConnection};
+
+use crate::{Error, Event, Intent, SessionRecord, Snapshot, Write};
+
+/// A [`Write`], ready to be written.
+#[derive(Debug)]
+pub(crate) enum Row {
+    InsertSession(SessionRow),
+    UpdateSession(SessionRow),
+    DeleteSession(SessionId),
+    PutIntent { session: SessionId, intent: String },
+    SettleIntent(SessionId),
+    Event(Event),
+}
+
+/// A session as a row of its table.
+#[derive(Debug)]
+pub(crate) struct SessionRow {
+    pub(crate) id: SessionId,
+    pub(crate) name: SessionName,
+    pub(crate) backend: BackendName,
+    pub(crate) spec: String,
+    pub(crate) status: String,
+    pub(crate) handle: Option<Vec<u8>>,
+}
+
+/// What the column `status` holds.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Status {
+    desired: Desired,
+    incarnation: Incarnation,
+    restarts: u64,
+    failures: u32,
+    state: SessionState,
+    health: Health,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exit: Option<Exit>,
+    created_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    started_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    finished_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    restart_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// Turns a write into a row.
+pub(crate) fn encode(write: Write) -> Result<Row, Error> {
+    Ok(match write {
+        Write::InsertSession(record) => Row::InsertSession(session_row(*record)?),
+        Write::UpdateSession(record) => Row::UpdateSession(session_row(*record)?),
+        Write::DeleteSession(id) => Row::DeleteSession(id),
+        Write::PutIntent(intent) => {
+            let text = json(&intent, || format!("intent of session {}", intent.session))?;
+            Row::PutIntent { session: intent.session, intent: text }
+        }
+        Write::SettleIntent(id) => Row::SettleIntent(id),
+        Write::Event(event) => Row::Event(event),
+    })
+}
+
+fn session_row(record: SessionRecord) -> Result<SessionRow, Error> {
+    let what = || format!("session {}", record.id);
+    let spec = json(&record.spec, what)?;
+    let status = Status {
+        desired: record.desired,
+        incarnation: record.incarnation,
+        restarts: record.restarts,
+        failures: record.failures,
+        state: record.state,
+        health: record.health,
+        exit: record.exit.clone(),
+        created_at: record.created_at,
+        started_at: record.started_at,
+        finished_at: record.finished_at,
+        restart_at: record.restart_at,
+        reason: record.reason.clone(),
+    };
+    let status = json(&status, what)?;
+    Ok(SessionRow {
+        id: record.id,
+        name: record.name,
+        backend: record.spec.backend,
+        spec,
+        status,
+        handle: record.handle,
+    })
+}
+
+fn json<T: Serialize>(value: &T, what: impl FnOnce() -> String) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| Error::Unstorable { what: what(), why: error.to_string() })
+}
+
+/// Everything that the control loop begins with.
+pub(crate) async fn snapshot(connection: &mut SqliteConnection) -> Result<Snapshot, Error> {
+    let sessions = sqlx::query(
+        "SELECT id, name, spec, status, handle, intent FROM sessions LEFT JOIN intents ON session = id \
+         ORDER BY sessions.rowid",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut snapshot = Snapshot { sessions: Vec::with_capacity(sessions.len()), intents: Vec::new() };
+    for row in sessions {
+        let id: String = row.try_get("id")?;
+        let bad = |error: BadRow| Error::BadRecord { what: format!("session {id:?}"), why: error.to_string() };
+        snapshot.sessions.push(session(&row).map_err(bad)?);
+        snapshot.intents.extend(intent(&row).map_err(bad)?);
+    }
+    Ok(snapshot)
+}
+
+type BadRow = Box<dyn std::error::Error + Send + Sync>;
+
+fn session(row: &SqliteRow) -> Result<SessionRecord, BadRow> {
+    let id: SessionId = row.try_get::<&str, _>("id")?.parse()?;
+    let name: SessionName = row.try_get::<&str, _>("name")?.parse()?;
+    let spec: SessionSpec = serde_json::from_str(row.try_get("spec")?)?;
+    let status: Status = serde_json::from_str(row.try_get("status")?)?;
+    Ok(SessionRecord {
+        id,
+        name,
+        spec,
+        desired: status.desired,
+        incarnation: status.incarnation,
+        restarts: status.restarts,
+        failures: status.failures,
+        state: status.state,
+        health: status.health,
+        exit: status.exit,
+        handle: row.try_get("handle")?,
+        created_at: status.created_at,
+        started_at: status.started_at,
+        finished_at: status.finished_at,
+        restart_at: status.restart_at,
+        reason: status.reason,
+    })
+}
+
+fn intent(row: &SqliteRow) -> Result<Option<Intent>, BadRow> {
+    let text: Option<&str> = row.try_get("intent")?;
+    let intent: Option<Intent> = text.map(serde_json::from_str).transpose()?;
+    match intent {
+        Some(intent) if intent.session.as_str() != row.try_get::<&str, _>("id")? => {
+            Err(format!("its intent is of session {}", intent.session).into())
+        }
+        intent => Ok(intent),
+    }
+}

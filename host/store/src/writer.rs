@@ -1,0 +1,382 @@
+//! The one task that writes.
+//!
+//! It owns the connection that writes. In come batches, on a bounded queue; out go answers, and events to subscribers in
+//! the order of commits. All that is queued is committed as one transaction, so that callers share the price of one
+//! fsync; each batch has a savepoint, so that one that is refused fails alone. The task ends when the store is closed or
+//! dropped, after it has written what was queued.
+//!
+//! ```text
+//!   BEGIN IMMEDIATE
+//!     SAVEPOINT batch; write...; RELEASE batch          (good)
+//!     SAVEPOINT batch; write...; ROLLBACK TO; RELEASE   (refused: name taken, no such session, ...)
+//!   COMMIT --ok--> show state maps, publish events, answer
+//!          `-err-> ROLLBACK, every caller gets the error; the next group is tried as if nothing had been
+//! ```
+//!
+//! Some errors, such as a full disk, end the whole transaction in the middle. Then each batch is tried again in a
+//! transaction of its own, so that the one that does not fit does not take the others with it. After a failed COMMIT
+//! nothing is tried again: the caller must hear of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sqlx::error::ErrorKind;
+use sqlx::{Connection, SqliteConnection};
+use tokio::runtime::Handle;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+use crate::journal::{self, Pruning, int};
+use crate::lock::Lock;
+use crate::rows::{Row, SessionRow};
+use crate::schema::Database;
+use crate::state::Commit;
+use crate::{Error, Event};
+
+/// Batches that may wait; more callers wait to queue.
+const QUEUE: usize = 1024;
+/// Batches in one transaction.
+const GROUP: usize = 256;
+
+/// What one caller wants written, whole or not at all.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Rows(Vec<Row>),
+    State(Commit),
+}
+
+#[derive(Debug)]
+pub(crate) struct Job {
+    work: Work,
+    answer: oneshot::Sender<Result<(), Error>>,
+}
+
+/// The way to the writer.
+#[derive(Clone, Debug)]
+pub(crate) struct Submit(mpsc::Sender<Job>);
+
+impl Submit {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Job>) {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        (Self(sender), receiver)
+    }
+
+    /// Waits until the work is durable or has failed. A caller that goes away after it was queued leaves it queued.
+    pub(crate) async fn submit(&self, work: Work) -> Result<(), Error> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Job { work, answer }).await.map_err(|_| Error::Closed)?;
+        // Nobody answers if the writer panicked, or if the runtime ends.
+        answered.await.unwrap_or_else(|_| Err(Error::Database("the writer was cut off".into())))
+    }
+}
+
+/// What is counted, for [`Store::stats`](crate::Store::stats) and [`Store::last_event`](crate::Store::last_event).
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) batches: AtomicU64,
+    pub(crate) commits: AtomicU64,
+    pub(crate) failed_commits: AtomicU64,
+    pub(crate) last_event: AtomicU64,
+}
+
+/// The task's own.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) database: Database,
+    /// `None` after an error that only a new connection mends.
+    pub(crate) connection: Option<SqliteConnection>,
+    pub(crate) events: broadcast::Sender<Arc<Event>>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) pruning: Pruning,
+    /// Held until the last write is done.
+    pub(crate) lock: Arc<Lock>,
+}
+
+impl Writer {
+    pub(crate) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, closing: CancellationToken) {
+        let mut group = Vec::new();
+        loop {
+            // Both arms are cancel-safe: nothing is taken from the queue by a `recv_many` that did not finish.
+            let taken = tokio::select! {
+                biased;
+                () = closing.cancelled(), if !jobs.is_closed() => {
+                    jobs.close();
+                    continue;
+                }
+                taken = jobs.recv_many(&mut group, GROUP) => taken,
+            };
+            if taken == 0 {
+                break;
+            }
+            let group = std::mem::take(&mut group);
+            let (database, lock) = (self.database.clone(), Arc::clone(&self.lock));
+            let (events, counters) = (self.events.clone(), Arc::clone(&self.counters));
+            let handle = Handle::current();
+            match spawn_blocking(move || {
+                handle.block_on(async move {
+                    self.write(group).await;
+                    self
+                })
+            })
+            .await
+            {
+                Ok(writer) => self = writer,
+                Err(error) => {
+                    tracing::error!(%error, "a write was cut off; the database is opened anew");
+                    let pruning = Pruning::new(database.config());
+                    self = Self { database, connection: None, events, counters, pruning, lock };
+                }
+            }
+        }
+        if let Some(connection) = self.connection
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "the database was not closed cleanly");
+        }
+    }
+
+    /// Commits a group and answers everybody in it.
+    async fn write(&mut self, group: Vec<Job>) {
+        let mut added = 0;
+        match self.commit(&group).await {
+            Ok(outcomes) => added += self.settle(group, outcomes),
+            Err(Failure::InCommit(error)) => refuse(group, &error),
+            // The transaction was lost before its end: find out whose fault it was.
+            Err(Failure::Before(error)) if group.len() == 1 => refuse(group, &error),
+            Err(Failure::Before(_)) => {
+                for job in group {
+                    let alone = vec![job];
+                    match self.commit(&alone).await {
+                        Ok(outcomes) => added += self.settle(alone, outcomes),
+                        Err(Failure::InCommit(error) | Failure::Before(error)) => refuse(alone, &error),
+                    }
+                }
+            }
+        }
+        if let Some(connection) = &mut self.connection
+            && let Err(error) = self.pruning.after(added, connection).await
+        {
+            tracing::warn!(%error, "old events could not be pruned; this is tried again");
+        }
+    }
+
+    /// Shows and publishes what was committed, and answers. Gives the number of events.
+    fn settle(&self, group: Vec<Job>, outcomes: Vec<Result<Vec<Event>, Error>>) -> u64 {
+        let mut added = 0;
+        for (job, outcome) in group.into_iter().zip(outcomes) {
+            let answer = outcome.map(|events| {
+                if let Work::State(commit) = job.work {
+                    commit.show();
+                }
+                for event in events {
+                    added += 1;
+                    self.counters.last_event.store(event.id, Ordering::Release);
+                    // Nobody may be listening.
+                    drop(self.events.send(Arc::new(event)));
+                }
+            });
+            // The caller may be gone.
+            drop(job.answer.send(answer));
+        }
+        added
+    }
+
+    /// One transaction. Gives for each job what became of it.
+    async fn commit(&mut self, group: &[Job]) -> Result<Vec<Result<Vec<Event>, Error>>, Failure> {
+        let connection = match self.begin().await {
+            Ok(connection) => connection,
+            Err(error) => return Err(Failure::Before(error.into())),
+        };
+        let mut outcomes = Vec::with_capacity(group.len());
+        for job in group {
+            match batch(&job.work, connection).await {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(error) => {
+                    abandon(connection).await;
+                    return Err(Failure::Before(error));
+                }
+            }
+        }
+        let committed = sqlx::raw_sql("COMMIT").execute(&mut *connection).await;
+        if let Err(error) = committed {
+            abandon(connection).await;
+            self.counters.failed_commits.fetch_add(1, Ordering::Relaxed);
+            return Err(Failure::InCommit(error.into()));
+        }
+        self.counters.commits.fetch_add(1, Ordering::Relaxed);
+        self.counters.batches.fetch_add(group.len() as u64, Ordering::Relaxed);
+        Ok(outcomes)
+    }
+
+    /// Begins a transaction; on a new connection if the old one cannot.
+    async fn begin(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
+        if let Some(mut connection) = self.connection.take() {
+            match sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await {
+                Ok(_) => return Ok(self.connection.insert(connection)),
+                Err(error) => {
+                    tracing::warn!(%error, "the database is opened anew");
+                    drop(connection.close().await);
+                }
+            }
+        }
+        let mut connection = self.database.writer().await?;
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await?;
+        Ok(self.connection.insert(connection))
+    }
+}
+
+/// Where a transaction was lost.
+enum Failure {
+    /// Nothing of it can be on the disk.
+    Before(Error),
+    /// SQLite says it is not; a disk that fails may say otherwise after a crash.
+    InCommit(Error),
+}
+
+fn refuse(group: Vec<Job>, error: &Error) {
+    for job in group {
+        // The turn of a state map is given back before its caller hears of it.
+        drop(job.work);
+        drop(job.answer.send(Err(error.clone())));
+    }
+}
+
+/// Ends a transaction that SQLite may have ended by itself, so that an error here says nothing.
+async fn abandon(connection: &mut SqliteConnection) {
+    drop(sqlx::raw_sql("ROLLBACK").execute(connection).await);
+}
+
+/// One caller's batch, within its savepoint. The outer error is the transaction's, the inner one the batch's.
+async fn batch(work: &Work, connection: &mut SqliteConnection) -> Result<Result<Vec<Event>, Error>, Error> {
+    sqlx::raw_sql("SAVEPOINT batch").execute(&mut *connection).await?;
+    let outcome = match work {
+        Work::Rows(rows) => write_rows(rows, connection).await,
+        Work::State(commit) => write_state(commit, connection).await.map_err(Error::from),
+    };
+    if outcome.is_err() {
+        let undone = sqlx::raw_sql("ROLLBACK TO batch").execute(&mut *connection).await;
+        if let (Err(_), Err(cause)) = (undone, &outcome) {
+            // The savepoint is gone, and with it the transaction.
+            return Err(cause.clone());
+        }
+    }
+    sqlx::raw_sql("RELEASE batch").execute(&mut *connection).await?;
+    Ok(outcome)
+}
+
+async fn write_rows(rows: &[Row], connection: &mut SqliteConnection) -> Result<Vec<Event>, Error> {
+    let mut events = Vec::new();
+    for row in rows {
+        match row {
+            Row::InsertSession(session) => {
+                let inserted = sqlx::query(
+                    "INSERT INTO sessions (name, backend, spec, status, handle, id) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                );
+                bind(inserted, session, connection).await?;
+            }
+            Row::UpdateSession(session) => {
+                let updated = sqlx::query(
+                    "UPDATE sessions SET name = ?1, backend = ?2, spec = ?3, status = ?4, handle = ?5 WHERE id = ?6",
+                );
+                if bind(updated, session, connection).await? == 0 {
+                    return Err(Error::NoSuchSession(session.id.clone()));
+                }
+            }
+            Row::DeleteSession(id) => {
+                sqlx::query("DELETE FROM sessions WHERE id = ?1").bind(id.as_str()).execute(&mut *connection).await?;
+            }
+            Row::PutIntent { session, intent } => {
+                sqlx::query(
+                    "INSERT INTO intents (session, intent) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET intent = ?2",
+                )
+                .bind(session.as_str())
+                .bind(intent.as_str())
+                .execute(&mut *connection)
+                .await
+                .map_err(|error| match kind(&error) {
+                    Some(ErrorKind::ForeignKeyViolation) => Error::NoSuchSession(session.clone()),
+                    _ => error.into(),
+                })?;
+            }
+            Row::SettleIntent(id) => {
+                sqlx::query("DELETE FROM intents WHERE session = ?1")
+                    .bind(id.as_str())
+                    .execute(&mut *connection)
+                    .await?;
+            }
+            Row::Event(event) => events.push(journal::add(event, connection).await?),
+        }
+    }
+    Ok(events)
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+/// Runs an insert or update of a session. Gives the number of rows.
+async fn bind<'q>(query: Query<'q>, session: &'q SessionRow, connection: &mut SqliteConnection) -> Result<u64, Error> {
+    let done = query
+        .bind(session.name.as_str())
+        .bind(session.backend.as_str())
+        .bind(session.spec.as_str())
+        .bind(session.status.as_str())
+        .bind(session.handle.as_deref())
+        .bind(session.id.as_str())
+        .execute(&mut *connection)
+        .await;
+    match done {
+        Ok(done) => Ok(done.rows_affected()),
+        Err(error) if matches!(kind(&error), Some(ErrorKind::UniqueViolation)) => {
+            let holder: Option<String> = sqlx::query_scalar("SELECT id FROM sessions WHERE name = ?1 AND id <> ?2")
+                .bind(session.name.as_str())
+                .bind(session.id.as_str())
+                .fetch_optional(connection)
+                .await?;
+            Err(match holder.map(|id| id.parse()) {
+                None => Error::IdTaken(session.id.clone()),
+                Some(Ok(by)) => Error::NameTaken { name: session.name.clone(), by },
+                Some(Err(error)) => {
+                    Error::BadRecord { what: format!("session with the name {}", session.name), why: error.to_string() }
+                }
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn kind(error: &sqlx::Error) -> Option<ErrorKind> {
+    error.as_database_error().map(|error| error.kind())
+}
+
+async fn write_state(commit: &Commit, connection: &mut SqliteConnection) -> Result<Vec<Event>, sqlx::Error> {
+    let backend = commit.backend().as_str();
+    for (key, value) in commit.changes() {
+        match value {
+            Some(value) => {
+                sqlx::query(
+                    "INSERT INTO state (backend, key, value, version) VALUES (?1, ?2, ?3, ?4) \
+                     ON CONFLICT DO UPDATE SET value = ?3, version = ?4",
+                )
+                .bind(backend)
+                .bind(key.as_str())
+                .bind(&value[..])
+                .bind(int(commit.version()))
+                .execute(&mut *connection)
+                .await?;
+            }
+            None => {
+                sqlx::query("DELETE FROM state WHERE backend = ?1 AND key = ?2")
+                    .bind(backend)
+                    .bind(key.as_str())
+                    .execute(&mut *connection)
+                    .await?;
+            }
+        }
+    }
+    sqlx::query("INSERT INTO state_version (backend, version) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET version = ?2")
+        .bind(backend)
+        .bind(int(commit.version()))
+        .execute(connection)
+        .await?;
+    Ok(Vec::new())
+}
