@@ -343,8 +343,23 @@ fn find(name: &str) -> Option<PathBuf> {
 fn busybox() -> Option<PathBuf> {
     let file = find("busybox")?;
     let bytes = std::fs::read(&file).ok()?;
-    let dynamic = bytes.windows(7).any(|window| window == b"ld-linu" || window == b"ld-musl");
-    (!dynamic).then_some(file)
+    (needs_interpreter(&bytes) == Some(false)).then_some(file)
+}
+
+/// Whether a 64-bit ELF program asks for a dynamic linker, by its program headers.
+fn needs_interpreter(elf: &[u8]) -> Option<bool> {
+    const PT_INTERP: u32 = 3;
+    let at = |from: usize, bytes: usize| -> Option<usize> {
+        let mut number = [0; 8];
+        number.get_mut(..bytes)?.copy_from_slice(elf.get(from..from.checked_add(bytes)?)?);
+        usize::try_from(u64::from_le_bytes(number)).ok()
+    };
+    if elf.get(..5)? != b"\x7fELF\x02" {
+        return None;
+    }
+    let (table, size, count) = (at(32, 8)?, at(54, 2)?, at(56, 2)?);
+    let mut kinds = (0..count).map(|index| at(table.checked_add(index * size)?, 4));
+    Some(kinds.any(|kind| kind == usize::try_from(PT_INTERP).ok()))
 }
 
 fn engine_major() -> Result<u32> {

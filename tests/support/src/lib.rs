@@ -1,8 +1,12 @@
-//! What tests and the demo need of the machine: a private Docker Engine, and waiting for a state.
+//! What tests, demo and benchmarks need of the machine: a private Docker Engine, a private daemon, the process table,
+//! plain HTTP, and waiting for a state. It blocks and has few dependencies: `cargo xtask` is built with it.
 //!
 //! Whatever is started here is ended here, even if the test is killed: see [`docker`].
 
+pub mod daemon;
 pub mod docker;
+pub mod http;
+pub mod processes;
 mod wait;
 
 pub use wait::wait_until;
