@@ -1,0 +1,101 @@
+//! From the model to a guest.
+
+use std::time::Duration;
+
+use seawall_backend::Error;
+use seawall_model::{Exit, Found, Health, Key, LogOptions, Page, Problem, State, Status, Timestamp};
+
+use crate::bindings::types;
+
+/// A key.
+pub fn key(key: &Key) -> types::Key {
+    types::Key { session: key.session.as_str().to_owned(), incarnation: key.incarnation, handle: key.handle.clone() }
+}
+
+/// Which part of an output.
+pub fn log_options(options: &LogOptions) -> types::LogOptions {
+    types::LogOptions {
+        follow: options.follow,
+        tail: options.tail,
+        since: options.since.map(Timestamp::as_millis),
+        until: options.until.map(Timestamp::as_millis),
+        stdout: options.stdout,
+        stderr: options.stderr,
+        timestamps: options.timestamps,
+    }
+}
+
+/// A status.
+pub fn status(status: Status) -> types::Status {
+    types::Status {
+        state: match status.state {
+            State::Created => types::State::Created,
+            State::Running => types::State::Running,
+            State::Paused => types::State::Paused,
+            State::Exited => types::State::Exited,
+            State::Dead => types::State::Dead,
+        },
+        health: match status.health {
+            Health::Healthy => types::Health::Healthy,
+            Health::Unhealthy => types::Health::Unhealthy,
+            Health::Starting => types::Health::Starting,
+            Health::Unknown => types::Health::Unknown,
+        },
+        exit: status.exit.map(exit),
+        created_at: status.created_at.map(Timestamp::as_millis),
+        started_at: status.started_at.map(Timestamp::as_millis),
+        handle: status.handle,
+    }
+}
+
+fn exit(exit: Exit) -> types::Exit {
+    types::Exit {
+        code: exit.code.map(u32::from),
+        signal: exit.signal.map(u32::from),
+        oom_killed: exit.oom,
+        message: exit.message,
+        at: exit.at.map(Timestamp::as_millis),
+    }
+}
+
+/// One answer of a batch.
+pub fn found(found: Found) -> types::Found {
+    types::Found { position: u32::try_from(found.position).unwrap_or(u32::MAX), status: status(found.status) }
+}
+
+/// A part of a listing.
+pub fn page(page: Page) -> types::Page {
+    let workloads = page.workloads.into_iter().map(|workload| types::Workload {
+        session: workload.session.as_str().to_owned(),
+        incarnation: workload.incarnation,
+        status: status(workload.status),
+    });
+    types::Page { workloads: workloads.collect(), next: page.next }
+}
+
+/// An error. A fault is no answer: whoever has one makes a trap of it, see `HostError`.
+pub fn error(error: Error) -> types::Error {
+    match error {
+        Error::NotFound(message) => types::Error::NotFound(message),
+        Error::Conflict { message, retry_after } => types::Error::Conflict(trouble(message, retry_after)),
+        Error::Invalid(invalid) => types::Error::Invalid(invalid.problems.into_iter().map(problem).collect()),
+        Error::Denied(message) => types::Error::Denied(message),
+        Error::Exhausted { message, retry_after } => types::Error::Exhausted(trouble(message, retry_after)),
+        Error::Unavailable { message, retry_after } => types::Error::Unavailable(trouble(message, retry_after)),
+        Error::Unsupported(message) => types::Error::Unsupported(message),
+        Error::Other(message) => types::Error::Other(message),
+        // What became of a call, not what an engine answered: no capability says these.
+        Error::Full { .. } | Error::Open { .. } | Error::Quarantined { .. } | Error::Fault(_) => {
+            types::Error::Other(error.to_string())
+        }
+    }
+}
+
+fn problem(problem: Problem) -> types::Problem {
+    types::Problem { field: problem.field, message: problem.message }
+}
+
+fn trouble(message: String, retry_after: Option<Duration>) -> types::Trouble {
+    let retry_after = retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+    types::Trouble { message, retry_after }
+}

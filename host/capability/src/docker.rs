@@ -1,0 +1,178 @@
+//! `seawall:host/docker`: the boundary between a plugin and `seawall-docker`, which decides what may be had.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use seawall_docker::{Container, Docker, HealthCheck};
+use seawall_model::{HealthCommand, Key, Mount, MountSource, Network, Port, Protocol, Secret, Size, Ulimit};
+use wasmtime::component::Resource;
+
+use crate::bindings::{docker, types};
+use crate::context::Context;
+use crate::convert::{Refusal, from_guest, to_guest};
+use crate::error::HostError;
+use crate::streams::ByteStream;
+
+const NAME: &str = "docker";
+
+/// What a status costs of the call's budget of bytes, besides its handle.
+const STATUS: usize = 96;
+
+impl Context {
+    fn docker(&mut self, bytes: usize) -> Result<Docker, HostError> {
+        self.enter_granted(NAME, bytes)?;
+        // Linked only where it is granted; that it is not there would be a defect of the host.
+        let missing = || HostError::Trap(wasmtime::Error::msg("`docker` is linked, not granted"));
+        self.granted.docker.clone().ok_or_else(missing)
+    }
+}
+
+impl docker::Host for Context {
+    async fn ping(&mut self) -> Result<docker::Engine, HostError> {
+        let engine = self.docker(0)?.ping().await?;
+        self.answer(engine.attributes.iter().map(|(name, value)| name.len() + value.len()).sum())?;
+        Ok(docker::Engine {
+            version: engine.version,
+            api_version: engine.api_version,
+            attributes: engine.attributes,
+            cpus: engine.cpus,
+            memory: engine.memory,
+        })
+    }
+
+    async fn create(&mut self, container: docker::Container) -> Result<types::Status, HostError> {
+        let docker = self.docker(weight(&container))?;
+        let status = docker.create(&self::container(container)?).await?;
+        self.answer(STATUS)?;
+        Ok(to_guest::status(status))
+    }
+
+    async fn start(&mut self, key: types::Key) -> Result<types::Status, HostError> {
+        let docker = self.docker(key_weight(&key))?;
+        let status = docker.start(&from_guest::key(key)?).await?;
+        self.answer(STATUS)?;
+        Ok(to_guest::status(status))
+    }
+
+    async fn signal(&mut self, key: types::Key, signal: u32) -> Result<(), HostError> {
+        let docker = self.docker(key_weight(&key))?;
+        Ok(docker.signal(&from_guest::key(key)?, from_guest::signal(signal)?).await?)
+    }
+
+    async fn remove(&mut self, key: types::Key, force: bool) -> Result<(), HostError> {
+        let docker = self.docker(key_weight(&key))?;
+        Ok(docker.remove(&from_guest::key(key)?, force).await?)
+    }
+
+    async fn inspect(&mut self, keys: Vec<types::Key>) -> Result<Vec<types::Found>, HostError> {
+        let docker = self.docker(keys.iter().map(key_weight).sum())?;
+        let found = docker.inspect(&from_guest::keys(keys)?).await?;
+        self.answer(found.len() * STATUS)?;
+        Ok(found.into_iter().map(to_guest::found).collect())
+    }
+
+    async fn list(&mut self, cursor: Option<String>) -> Result<types::Page, HostError> {
+        let docker = self.docker(cursor.as_ref().map_or(0, String::len))?;
+        let page = docker.list(from_guest::cursor(cursor)?.as_deref()).await?;
+        self.answer(page.workloads.len() * STATUS)?;
+        Ok(to_guest::page(page))
+    }
+
+    async fn logs(&mut self, key: types::Key, options: types::LogOptions) -> Result<Resource<ByteStream>, HostError> {
+        let docker = self.docker(key_weight(&key))?;
+        let stream = docker.logs(&from_guest::key(key)?, &from_guest::log_options(options)).await?;
+        self.push_stream(stream)
+    }
+}
+
+fn key_weight(key: &types::Key) -> usize {
+    24 + key.handle.as_ref().map_or(0, Vec::len)
+}
+
+/// About what a description costs of the call's budget of bytes.
+fn weight(container: &docker::Container) -> usize {
+    let pairs = |pairs: &[(String, String)]| pairs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    key_weight(&container.key)
+        + container.image.len()
+        + container.command.iter().map(String::len).sum::<usize>()
+        + pairs(&container.env)
+        + pairs(&container.labels)
+        + 64 * (container.mounts.len() + container.ports.len() + container.ulimits.len())
+}
+
+/// From the guest's words to the host's. What may be had is decided by `seawall-docker`.
+fn container(given: docker::Container) -> Result<Container, Refusal> {
+    let key: Key = from_guest::key(given.key)?;
+    let mut container = Container::new(key, given.image);
+    container.entrypoint = given.entrypoint;
+    container.command = given.command;
+    container.env = given.env.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
+    container.labels = given.labels;
+    container.hostname = given.hostname;
+    container.working_dir = given.working_dir;
+    container.user = given.user;
+    container.mounts = given.mounts.into_iter().map(mount).collect();
+    container.memory = given.memory;
+    container.cpu_millis = given.cpu_millis;
+    container.processes = given.processes;
+    container.ulimits = given
+        .ulimits
+        .into_iter()
+        .map(|limit| Ulimit { name: limit.name, soft: limit.soft, hard: limit.hard })
+        .collect();
+    container.tty = given.tty;
+    container.stdin = given.stdin;
+    container.init = given.init;
+    container.read_only_root = given.read_only_root;
+    container.drop_capabilities = given.drop_capabilities;
+    container.add_capabilities = given.add_capabilities;
+    container.privileged = given.privileged;
+    container.network = given.network.map(|network| match network {
+        docker::Network::Internet => Network::Internet,
+        docker::Network::Isolated => Network::Isolated,
+        docker::Network::Host => Network::Host,
+    });
+    container.ports =
+        given.ports.into_iter().enumerate().map(|(at, given)| port(at, given)).collect::<Result<_, _>>()?;
+    container.stop_signal = match given.stop_signal.map(from_guest::signal) {
+        None => None,
+        Some(Ok(signal)) => Some(signal),
+        Some(Err(refusal)) => return Err(Refusal::new("stop_signal", refusal.message)),
+    };
+    container.health_check = match given.health_check {
+        docker::HealthCheck::Image => HealthCheck::Image,
+        docker::HealthCheck::Disabled => HealthCheck::Disabled,
+        docker::HealthCheck::Command(check) => HealthCheck::Command(HealthCommand {
+            command: check.command,
+            interval: Duration::from_millis(check.interval),
+            timeout: Duration::from_millis(check.timeout),
+            start_period: Duration::from_millis(check.start_period),
+            retries: check.retries,
+        }),
+    };
+    container.log_max_size = given.log_max_size;
+    container.log_max_files = given.log_max_files;
+    Ok(container)
+}
+
+fn mount(given: docker::Mount) -> Mount {
+    let source = match given.source {
+        docker::MountSource::Bind(path) => MountSource::Bind(path),
+        docker::MountSource::Volume(name) => MountSource::Volume(name),
+        docker::MountSource::Tmpfs(size) => MountSource::Tmpfs(size.map(Size)),
+    };
+    Mount { source, target: given.target, read_only: given.read_only }
+}
+
+fn port(at: usize, given: docker::Port) -> Result<Port, Refusal> {
+    let address = match given.address.map(|address| address.parse::<IpAddr>()) {
+        None => None,
+        Some(Ok(address)) => Some(address),
+        Some(Err(_)) => return Err(Refusal::new(format!("ports[{at}].address"), "no IP address")),
+    };
+    let protocol = match given.protocol {
+        docker::Protocol::Tcp => Protocol::Tcp,
+        docker::Protocol::Udp => Protocol::Udp,
+    };
+    Ok(Port { container: given.container, host: given.host, address, protocol })
+}
