@@ -1,1 +1,31 @@
-//! seawall-control
+//! The control plane: keeps what is wanted, looks at what is, and does something about the difference.
+//!
+//! ```text
+//!   Control (handle)            per backend                      per session with work
+//!   create start stop remove    sweep: inspect in batches,       worker: plan, store the intent,
+//!        |                             confirm by list                   act, settle
+//!        |  desired state       health: check                            |
+//!        v                             | observations                    v
+//!   +--------------------------- sessions in memory ---------------------------+---> store
+//! ```
+//!
+//! *Level-triggered.* Nothing depends on having seen an event: [`plan`](mod@plan) looks at where a session is and says
+//! the next step, and saying it again after a crash is harmless. *Write ahead.* The store knows of an act before the
+//! backend is asked. *Unknown is not gone.* An error from a backend changes nothing but what is shown; a workload that
+//! one answer leaves out is only missing until a complete listing that began later confirms it.
+//!
+//! Tasks: one sweep and one check for each backend, one worker for each session that has work and none for an idle
+//! one. All are joined by [`Control::shutdown`].
+//!
+//! Deliberately absent: wasmtime, Docker, HTTP. Backends are reached through
+//! [`ExecutionBackend`](seawall_backend::ExecutionBackend) alone.
+
+mod config;
+mod control;
+mod error;
+mod health;
+
+pub use config::{Backoff, CheckConfig, ControlConfig};
+pub use control::{Control, Shutdown};
+pub use error::{ControlError, ShutdownError, StartError};
+pub use health::{BackendHealth, BackendStatus, Condition};

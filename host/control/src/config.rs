@@ -1,0 +1,167 @@
+//! How often to look, how long to wait, how much to believe.
+
+use std::time::Duration;
+
+use seawall_model::{InvalidSpec, Problem};
+use serde::{Deserialize, Serialize};
+
+/// Settings of the control plane: the table `[control]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ControlConfig {
+    /// Between two sweeps of a backend; each is moved by up to a tenth. Default 5 s.
+    #[serde(with = "humantime_serde")]
+    pub sweep_interval: Duration,
+    /// Between two complete listings of a backend, which find orphans. Default 60 s.
+    #[serde(with = "humantime_serde")]
+    pub list_interval: Duration,
+    /// An orphan is left alone for so long after it was first seen. Default 30 s.
+    #[serde(with = "humantime_serde")]
+    pub orphan_grace: Duration,
+    /// A backend that has lost more than this share of its sessions at once is not believed; in percent. Default 50.
+    pub missing_percent: u8,
+    /// So many sessions may be lost at once whatever the share. Default 3.
+    pub missing_minimum: usize,
+    /// Between the end of a session and its next incarnation. Default 1 s to 5 min.
+    pub restart: Backoff,
+    /// A session that ran for so long begins its backoff anew. Default 10 s.
+    #[serde(with = "humantime_serde")]
+    pub healthy_uptime: Duration,
+    /// Between two tries of an act that failed. Default 1 s to 60 s.
+    pub retry: Backoff,
+    /// Health of backends.
+    pub check: CheckConfig,
+}
+
+impl Default for ControlConfig {
+    fn default() -> Self {
+        Self {
+            sweep_interval: Duration::from_secs(5),
+            list_interval: Duration::from_secs(60),
+            orphan_grace: Duration::from_secs(30),
+            missing_percent: 50,
+            missing_minimum: 3,
+            restart: Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) },
+            healthy_uptime: Duration::from_secs(10),
+            retry: Backoff { first: Duration::from_secs(1), most: Duration::from_secs(60) },
+            check: CheckConfig::default(),
+        }
+    }
+}
+
+/// Delays that double from `first` up to `most`. What is waited is drawn between zero and that (full jitter).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Backoff {
+    /// After the first failure.
+    #[serde(with = "humantime_serde")]
+    pub first: Duration,
+    /// Never more than this.
+    #[serde(with = "humantime_serde")]
+    pub most: Duration,
+}
+
+/// How the health of a backend is found out: the table `[control.check]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CheckConfig {
+    /// Between two checks of a healthy backend; each is moved by up to a tenth. Default 30 s.
+    #[serde(with = "humantime_serde")]
+    pub interval: Duration,
+    /// Between two checks of one that is not. Default 5 s.
+    #[serde(with = "humantime_serde")]
+    pub retry_interval: Duration,
+    /// A check that takes longer failed. Default 10 s.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    /// A backend that answers later than this is degraded. Default 5 s.
+    #[serde(with = "humantime_serde")]
+    pub degraded_after: Duration,
+    /// So many failures in a row make it unhealthy. Default 3.
+    pub failures: u32,
+}
+
+impl Default for CheckConfig {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(30),
+            retry_interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(10),
+            degraded_after: Duration::from_secs(5),
+            failures: 3,
+        }
+    }
+}
+
+impl ControlConfig {
+    /// Checks what types cannot say. Every problem is found, not only the first; fields are named as in the file,
+    /// below the table `[control]`.
+    ///
+    /// # Errors
+    /// A list of settings that cannot be as they are.
+    pub fn validate(&self) -> Result<(), InvalidSpec> {
+        let mut problems = Vec::new();
+        let mut refuse = |field: &str, message: &str| {
+            problems.push(Problem { field: format!("control.{field}"), message: message.to_owned() });
+        };
+        let intervals = [
+            ("sweep-interval", self.sweep_interval),
+            ("list-interval", self.list_interval),
+            ("check.interval", self.check.interval),
+            ("check.retry-interval", self.check.retry_interval),
+            ("check.timeout", self.check.timeout),
+        ];
+        for (field, value) in intervals {
+            if value < SHORTEST || value > LONGEST {
+                refuse(field, "between 10ms and 1 day");
+            }
+        }
+        for (field, value) in [("orphan-grace", self.orphan_grace), ("healthy-uptime", self.healthy_uptime)] {
+            if value > LONGEST {
+                refuse(field, "at most 1 day");
+            }
+        }
+        for (field, backoff) in [("restart", self.restart), ("retry", self.retry)] {
+            if backoff.first < SHORTEST || backoff.first > backoff.most || backoff.most > LONGEST {
+                refuse(field, "`first` is at least 10ms, `most` at least `first` and at most 1 day");
+            }
+        }
+        if self.missing_percent > 100 {
+            refuse("missing-percent", "a share in percent, from 0 to 100");
+        }
+        if self.check.degraded_after > self.check.timeout {
+            refuse("check.degraded-after", "at most `check.timeout`");
+        }
+        if self.check.failures == 0 {
+            refuse("check.failures", "at least 1");
+        }
+        if problems.is_empty() { Ok(()) } else { Err(InvalidSpec { problems }) }
+    }
+}
+
+/// Anything shorter is a busy loop.
+const SHORTEST: Duration = Duration::from_millis(10);
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(ControlConfig::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn every_bad_setting_is_named_at_once() {
+        let config = ControlConfig {
+            sweep_interval: Duration::ZERO,
+            missing_percent: 101,
+            retry: Backoff { first: Duration::from_secs(2), most: Duration::from_secs(1) },
+            ..ControlConfig::default()
+        };
+        let problems = config.validate().unwrap_err().problems;
+        let fields: Vec<_> = problems.iter().map(|problem| problem.field.as_str()).collect();
+        assert_eq!(fields, ["control.sweep-interval", "control.retry", "control.missing-percent"]);
+    }
+}
