@@ -1,0 +1,242 @@
+//! The reading side: record by record, across rotation, while it is being written.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{HEADER, Record, file_name, files, parse_header};
+
+/// How much is read at once.
+const BLOCK: usize = 128 << 10;
+
+/// Reads a log. It holds the files it knows of, so that rotation does not take them away. Cheap to clone: the clone goes
+/// on from the same place.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    dir: PathBuf,
+    /// The first is being read. A file is let go when a later one is there and nothing more comes from it.
+    known: VecDeque<Arc<File>>,
+    newest: u64,
+    /// Where in the first file the next record begins.
+    position: u64,
+    /// What was read of it, from `position` on.
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Reader {
+    /// Begins with the oldest record there is.
+    ///
+    /// # Errors
+    /// The directory or a file cannot be read.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        let mut reader =
+            Self { dir: dir.to_owned(), known: VecDeque::new(), newest: 0, position: 0, buffer: Vec::new(), start: 0 };
+        reader.discover()?;
+        Ok(reader)
+    }
+
+    /// The next record. `None`: no more now; ask again when there may be.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn read(&mut self) -> io::Result<Option<Record>> {
+        self.advance(true)
+    }
+
+    /// The next record of the files known so far.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn read_known(&mut self) -> io::Result<Option<Record>> {
+        self.advance(false)
+    }
+
+    fn advance(&mut self, discover: bool) -> io::Result<Option<Record>> {
+        loop {
+            if let Some(record) = self.parse()? {
+                return Ok(Some(record));
+            }
+            if discover && self.known.len() < 2 {
+                self.discover()?;
+            }
+            if self.known.len() < 2 {
+                // Nothing was known before, or there is nothing newer.
+                match self.parse()? {
+                    Some(record) => return Ok(Some(record)),
+                    None => return Ok(None),
+                }
+            }
+            // The writer may have written here after the first look and before it turned to the next file.
+            if let Some(record) = self.parse()? {
+                return Ok(Some(record));
+            }
+            self.known.pop_front();
+            self.position = 0;
+            self.forget();
+        }
+    }
+
+    /// A whole record from the first file, if there is one now. What is there of an incomplete one is read again next
+    /// time: the writer may take back what it could not finish.
+    fn parse(&mut self) -> io::Result<Option<Record>> {
+        for fresh in [false, true] {
+            if fresh && !self.fill()? {
+                return Ok(None);
+            }
+            let bytes = self.buffer.get(self.start..).unwrap_or_default();
+            let Some((head, rest)) = bytes.split_first_chunk::<HEADER>() else { continue };
+            let Some((time, stream, length)) = parse_header(head) else {
+                // Not ours, or damaged: nothing behind it can be told apart.
+                return Ok(None);
+            };
+            let Some(body) = rest.get(..length) else { continue };
+            let record = Record { time, stream, bytes: body.to_vec() };
+            self.start += HEADER + length;
+            self.position += (HEADER + length) as u64;
+            return Ok(Some(record));
+        }
+        self.forget();
+        Ok(None)
+    }
+
+    fn fill(&mut self) -> io::Result<bool> {
+        let Some(file) = self.known.front() else { return Ok(false) };
+        self.start = 0;
+        self.buffer.resize(BLOCK, 0);
+        let mut length = 0;
+        while let Some(room) = self.buffer.get_mut(length..).filter(|room| !room.is_empty()) {
+            match file.read_at(room, self.position + length as u64) {
+                Ok(0) => break,
+                Ok(read) => length += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.buffer.truncate(length);
+        Ok(length > 0)
+    }
+
+    fn forget(&mut self) {
+        self.buffer.clear();
+        self.start = 0;
+    }
+
+    fn discover(&mut self) -> io::Result<()> {
+        let seen = self.newest;
+        for number in files(&self.dir)?.into_iter().filter(|number| *number > seen) {
+            match File::open(self.dir.join(file_name(number))) {
+                Ok(file) => {
+                    self.known.push_back(Arc::new(file));
+                    self.newest = number;
+                }
+                // Rotated away in between.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Limits, MAX_RECORD, Stream, Writer};
+    use super::*;
+
+    fn all(reader: &mut Reader) -> Vec<Record> {
+        std::iter::from_fn(|| reader.read().unwrap()).collect()
+    }
+
+    #[test]
+    fn bytes_come_back_as_they_were_across_rotation() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut reader = Reader::open(dir.path()).unwrap();
+        let mut writer = Writer::open(dir.path(), Limits { max_size: 200_000, max_files: 50 }).unwrap();
+        let noise: Vec<u8> = (0..1_500_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let mut back = Vec::new();
+        for (at, piece) in noise.chunks(7919).enumerate() {
+            let stream = if at % 2 == 0 { Stream::Stdout } else { Stream::Stderr };
+            writer.write(at as u64, stream, piece);
+            if at % 3 == 0 {
+                back.extend(all(&mut reader).into_iter().flat_map(|record| record.bytes));
+            }
+        }
+        back.extend(all(&mut reader).into_iter().flat_map(|record| record.bytes));
+        assert!(back == noise);
+        assert!(files(dir.path()).unwrap().len() > 5);
+
+        let whole = all(&mut Reader::open(dir.path()).unwrap());
+        assert!(whole.iter().flat_map(|record| record.bytes.iter().copied()).eq(noise.iter().copied()));
+        assert!(whole.iter().all(|record| record.bytes.len() <= MAX_RECORD));
+    }
+
+    #[test]
+    fn no_more_files_are_kept_than_asked_for_and_none_is_larger() {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits { max_size: Limits::MIN_SIZE, max_files: 2 };
+        let mut writer = Writer::open(dir.path(), limits).unwrap();
+        for _ in 0..100 {
+            writer.write(1, Stream::Stdout, &[b'x'; 10_000]);
+        }
+        let numbers = files(dir.path()).unwrap();
+        assert_eq!(numbers.len(), 2);
+        for number in numbers {
+            assert!(dir.path().join(file_name(number)).metadata().unwrap().len() <= limits.max_size);
+        }
+    }
+
+    #[test]
+    fn a_reader_that_fell_behind_goes_on_with_the_oldest_there_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits { max_size: Limits::MIN_SIZE, max_files: 1 };
+        let mut writer = Writer::open(dir.path(), limits).unwrap();
+        writer.write(1, Stream::Stdout, b"first");
+        let mut reader = Reader::open(dir.path()).unwrap();
+        for time in 2..20 {
+            writer.write(time, Stream::Stdout, &[b'x'; MAX_RECORD]);
+        }
+        let times: Vec<_> = all(&mut reader).into_iter().map(|record| record.time).collect();
+        assert_eq!(times.first(), Some(&1), "a file that is open stays readable");
+        assert_eq!(times.last(), Some(&19));
+    }
+
+    #[test]
+    fn a_record_that_was_cut_off_is_left_out_and_the_next_file_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::open(dir.path(), Limits::default()).unwrap();
+        writer.write(1, Stream::Stdout, b"whole");
+        writer.write(2, Stream::Stdout, b"cut off");
+        let first = dir.path().join(file_name(1));
+        let length = first.metadata().unwrap().len();
+        File::options().write(true).open(&first).unwrap().set_len(length - 3).unwrap();
+
+        let mut reader = Reader::open(dir.path()).unwrap();
+        assert_eq!(all(&mut reader).len(), 1);
+        Writer::open(dir.path(), Limits::default()).unwrap().write(3, Stream::Stderr, b"later");
+        let rest = all(&mut reader);
+        assert_eq!(rest, [Record { time: 3, stream: Stream::Stderr, bytes: b"later".to_vec() }]);
+    }
+
+    #[test]
+    fn what_a_full_disk_swallowed_is_said_when_there_is_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        std::fs::create_dir(&log).unwrap();
+        let mut writer = Writer::open(&log, Limits::default()).unwrap();
+        // The directory is gone, as good as full.
+        std::fs::remove_dir(&log).unwrap();
+        writer.write(1, Stream::Stdout, b"12345");
+        writer.write(2, Stream::Stdout, b"678");
+        assert_eq!(writer.dropped(), 8);
+        std::fs::create_dir(&log).unwrap();
+        writer.write(3, Stream::Stdout, b"and on");
+        let records = all(&mut Reader::open(&log).unwrap());
+        assert_eq!(records.len(), 2);
+        assert_eq!(records[0].lost(), Some(8));
+        assert_eq!(records[1].bytes, b"and on");
+    }
+}
