@@ -1,7 +1,7 @@
 //! A Docker Engine of our own, which nobody else uses and which leaves nothing behind.
 //!
-//! Everything of it lies in one temporary directory: socket, images, containers, its own containerd. It uses a bridge
-//! and a cgroup of its own and no packet filter, so that any number run beside each other and beside the machine's
+//! Everything of it lies in one temporary directory: socket, images, containers, its own containerd. It has a mount
+//! namespace, a bridge and a cgroup of its own and no packet filter, so that any number run beside each other and beside the machine's
 //! own Docker. A shell script ([`docker.sh`](../src/docker.sh)) is its parent and holds the other end of a pipe: when
 //! [`Engine`] is dropped, or its process dies in whatever way, the script ends the daemon and every container, removes
 //! the directory, the bridge and the cgroup.
@@ -94,13 +94,12 @@ impl Engine {
 
         let tag = dir.file_name().and_then(OsStr::to_str).context("a temporary directory with a plain name")?;
         let tag = tag.trim_start_matches("sw-").to_owned();
-        let mut script = Command::new("/bin/sh");
-        script.args(["-c", SCRIPT, "seawall-engine"]).arg(&dir).arg(format!("seawall-test-{tag}"));
+        let mut script = Command::new("unshare");
+        script
+            .args(["--mount", "/bin/sh", "-c", SCRIPT, "seawall-engine"])
+            .arg(&dir)
+            .arg(format!("seawall-test-{tag}"));
         script.arg(format!("sw{tag}")).arg(free_address()?);
-        if engine_major()? < 23 {
-            // Older daemons write a key into /etc/docker otherwise.
-            script.arg("--deprecated-key-path").arg(dir.join("key.json"));
-        }
         // A group of its own: Ctrl-C reaches whoever asked for the Engine, who then closes the pipe.
         script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
         script.env_remove("DOCKER_HOST").env_remove("NOTIFY_SOCKET").current_dir("/");
@@ -247,10 +246,12 @@ impl Engine {
     fn ready(&self) -> Result<()> {
         let start = Instant::now();
         while !self.answers() {
-            if start.elapsed() > START {
+            let dead = self.tell("alive").is_err();
+            if dead || start.elapsed() > START {
                 let log = self.log();
                 let tail = log.lines().rev().take(15).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>();
-                bail!("no answer after {START:?}; the end of its log:\n{}", tail.join("\n"));
+                let what = if dead { "it ended" } else { "it does not answer" };
+                bail!("{what}; the end of its log:\n{}", tail.join("\n"));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -323,7 +324,7 @@ fn missing() -> Option<String> {
         return Some("it takes root".to_owned());
     }
     let absent: Vec<_> =
-        ["dockerd", "containerd", "docker", "tar"].into_iter().filter(|name| find(name).is_none()).collect();
+        ["dockerd", "containerd", "docker", "tar", "unshare"].into_iter().filter(|name| find(name).is_none()).collect();
     if !absent.is_empty() {
         let names = absent.join(", ");
         return Some(format!("{names} not found; on Debian: apt-get install docker.io iptables busybox-static"));
@@ -360,14 +361,6 @@ fn needs_interpreter(elf: &[u8]) -> Option<bool> {
     let (table, size, count) = (at(32, 8)?, at(54, 2)?, at(56, 2)?);
     let mut kinds = (0..count).map(|index| at(table.checked_add(index * size)?, 4));
     Some(kinds.any(|kind| kind == usize::try_from(PT_INTERP).ok()))
-}
-
-fn engine_major() -> Result<u32> {
-    let output = Command::new("dockerd").arg("--version").output().context("run dockerd")?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let version = text.split_whitespace().nth(2).unwrap_or_default();
-    let major = version.split('.').next().unwrap_or_default();
-    major.parse().with_context(|| format!("dockerd --version says {text:?}"))
 }
 
 /// An address for the bridge: 10.A.B.1 in a net that this machine has no route to.

@@ -4,7 +4,13 @@
 # Arguments: directory, cgroup parent, bridge, address of the bridge, then further arguments of dockerd.
 dir=$1 cgroup=$2 bridge=$3 address=$4
 shift 4
-engine= containerd=
+engine= containerd= made_folder=no
+
+# We are in a mount namespace of our own. What Docker and containerd would leave in /run, and older daemons in
+# /etc/docker, stays in it.
+busybox mount -t tmpfs tmpfs /run
+if [ ! -d /etc/docker ]; then mkdir /etc/docker && made_folder=yes; fi
+busybox mount -t tmpfs tmpfs /etc/docker
 
 # Ctrl-C is for whoever asked; what follows from it arrives here as the end of input.
 trap '' INT TERM HUP
@@ -52,12 +58,6 @@ end_shims() {
             kill -KILL "${entry#/proc/}" 2>/dev/null
         fi
     done
-    # Each shim listens on a socket outside of our directory, and has left its name.
-    for note in "$dir"/s/io.containerd.runtime.v2.task/*/*/address; do
-        [ -f "$note" ] || continue
-        read -r socket <"$note" || [ -n "$socket" ] || continue
-        case $socket in unix:///run/containerd/s/*) rm -f "${socket#unix://}" ;; esac
-    done
 }
 
 clean() {
@@ -67,13 +67,14 @@ clean() {
     end_containers
     end_shims
     end "$containerd" 50
-    tac /proc/self/mountinfo | while read -r _ _ _ _ target _; do
-        case $target in "$dir"/*) umount -l "$target" 2>/dev/null ;; esac
-    done
     for folder in /sys/fs/cgroup/"$cgroup" /sys/fs/cgroup/*/"$cgroup"; do
         [ -d "$folder" ] && rmdir "$folder"/* "$folder" 2>/dev/null
     done
     busybox ip link del "$bridge" 2>/dev/null
+    [ "$made_folder" = no ] || { busybox umount -l /etc/docker; rmdir /etc/docker; } 2>/dev/null
+    tac /proc/self/mountinfo | while read -r _ _ _ _ target _; do
+        case $target in "$dir"/*) busybox umount -l "$target" 2>/dev/null ;; esac
+    done
     rm -rf --one-file-system "$dir"
 }
 
@@ -86,6 +87,7 @@ echo started
 
 while read -r command; do
     case $command in
+    alive) kill -0 "$engine" 2>/dev/null || command=dead ;;
     start) start_engine "$@" ;;
     stop) end "$engine" 150 && engine= ;;
     kill) kill -KILL "$engine" && wait "$engine" 2>/dev/null; engine= ;;
