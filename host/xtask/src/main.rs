@@ -1,3 +1,66 @@
-//! seawall-xtask
+//! The commands that a clone of Seawall is worked with: `cargo xtask demo`, `test`, `bench`, `plugins`, `setup`.
+//!
+//! It is the first thing that a newcomer builds, so it depends on little. It builds guests and the daemon by calling
+//! cargo, and installs what is missing where it may, saying what and why.
 
-fn main() {}
+mod bench;
+mod demo;
+mod plugins;
+mod say;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, shows and tests Seawall.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Builds everything, then runs sessions on every backend, breaks some of them and shows them recover.
+    Demo,
+    /// Runs every test, those that need Docker on a private engine.
+    Test {
+        /// Passed to `cargo test` as it is: `-p seawall-store`, `-- name_of_a_test`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Measures a release build; prints a table and writes target/bench.json.
+    Bench {
+        /// Only measurements whose name contains this.
+        only: Option<String>,
+    },
+    /// Builds the built-in plugins, the example and the misbehaving guests of the tests.
+    Plugins {
+        /// Build with Debian's Rust instead of rustup's target.
+        #[arg(long)]
+        debian_toolchain: bool,
+    },
+    /// Installs what demo and test need, and says what.
+    Setup,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Demo => demo::run(),
+        Command::Test { arguments } => test::run(&arguments),
+        Command::Bench { only } => bench::run(only.as_deref()),
+        Command::Plugins { debian_toolchain } => plugins::run(debian_toolchain),
+        Command::Setup => setup::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
