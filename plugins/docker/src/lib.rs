@@ -1,0 +1,73 @@
+//! The Docker backend: sessions are containers on one Docker Engine.
+//!
+//! It holds the policy, what a session's spec means in containers and what a session gets that does not say; see
+//! [`container`] and [`config`]. The capability does the rest, and is the boundary: whatever this plugin asked for, it
+//! would get no more than was granted.
+
+pub mod config;
+pub mod container;
+
+use config::Config;
+use container::Options;
+use seawall_sdk::{
+    Backend, ByteStream, Found, Info, Key, LogOptions, Logs, Page, Report, Result, Spec, Status, docker,
+};
+
+struct Docker;
+
+seawall_sdk::export!(Docker with logs);
+
+impl Backend for Docker {
+    fn describe() -> Info {
+        Info {
+            name: "docker".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            description: "Containers on a Docker Engine".to_owned(),
+            config_schema: include_str!("config.schema.json").to_owned(),
+            options_schema: include_str!("options.schema.json").to_owned(),
+        }
+    }
+
+    fn check() -> Result<Report> {
+        let engine = docker::ping()?;
+        let mut attributes = vec![
+            ("api_version".to_owned(), engine.api_version),
+            ("cpus".to_owned(), engine.cpus.to_string()),
+            ("memory".to_owned(), engine.memory.to_string()),
+        ];
+        attributes.extend(engine.attributes);
+        Ok(Report { version: engine.version, attributes })
+    }
+
+    fn create(spec: Spec) -> Result<Status> {
+        let options: Options = seawall_sdk::options(&spec)?;
+        let config: Config = seawall_sdk::config()?;
+        docker::create(&container::container(spec, options, config)?)
+    }
+
+    fn start(key: Key) -> Result<Status> {
+        docker::start(&key)
+    }
+
+    fn signal(key: Key, signal: u32) -> Result<()> {
+        docker::signal(&key, signal)
+    }
+
+    fn remove(key: Key, force: bool) -> Result<()> {
+        docker::remove(&key, force)
+    }
+
+    fn inspect(keys: Vec<Key>) -> Result<Vec<Found>> {
+        docker::inspect(&keys)
+    }
+
+    fn list(cursor: Option<String>) -> Result<Page> {
+        docker::list(cursor.as_deref())
+    }
+}
+
+impl Logs for Docker {
+    fn open(key: Key, options: LogOptions) -> Result<ByteStream> {
+        docker::logs(&key, options)
+    }
+}

@@ -1,0 +1,54 @@
+//! What a Seawall plugin in Rust depends on.
+//!
+//! A plugin is a type that implements [`Backend`], and [`Logs`] if its workloads have output to read, and one line:
+//! `seawall_sdk::export!(MyBackend)` or `seawall_sdk::export!(MyBackend with logs)`. The contract of each function
+//! stands in `wit/backend`; the capabilities a plugin may call are [`clock`], [`docker`], [`process`], [`raw_state`] and
+//! the helpers [`config`](fn@config), [`log`](mod@log) and [`state`] around the others. A capability that is not called is not imported,
+//! and need not be granted.
+//!
+//! Every call runs in a fresh instance: nothing in memory survives it. See `plugins/example` for a whole plugin.
+
+mod backend;
+#[doc(hidden)]
+pub mod bindings;
+mod config;
+mod error;
+pub mod log;
+pub mod state;
+mod units;
+
+pub use backend::{Adapter, Backend, Logs};
+pub use bindings::host::seawall::backend::types::{
+    HealthCheck, HealthCommand, Info, LogLimits, Mount, MountSource, Network, Port, Protocol, Report, Resources, Spec,
+    Ulimit,
+};
+pub use bindings::host::seawall::host::streams::ByteStream;
+pub use bindings::host::seawall::host::types::{
+    Error, Exit, Found, Health, Key, LogOptions, Page, Problem, State, Status, Trouble, Workload,
+};
+pub use bindings::host::seawall::host::{clock, docker, process, state as raw_state};
+pub use config::{config, config_key, options};
+pub use error::Problems;
+pub use units::{Millis, Size, UnitError};
+
+/// How a call to a backend ends.
+pub type Result<T> = core::result::Result<T, Error>;
+
+/// Makes a component of a type that implements [`Backend`].
+///
+/// `export!(MyBackend)` exports `execution-backend`; `export!(MyBackend with logs)` exports `logs` too, and needs
+/// [`Logs`]. What a plugin exports is what the host believes it can do.
+#[macro_export]
+macro_rules! export {
+    ($ty:ident) => {
+        #[cfg(target_arch = "wasm32")]
+        type SeawallPlugin = $crate::Adapter<$ty>;
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings::plugin::export_plugin!(SeawallPlugin with_types_in $crate::bindings::plugin);
+    };
+    ($ty:ident with logs) => {
+        $crate::export!($ty);
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings::logs::export_logs!(SeawallPlugin with_types_in $crate::bindings::logs);
+    };
+}
