@@ -28,10 +28,33 @@ pub struct Plan {
 pub struct Group {
     /// Where, absolute.
     pub path: PathBuf,
-    /// Written in this order once it is made: file and content.
-    pub settings: Vec<(String, String)>,
+    /// Written in this order once it is made.
+    pub settings: Vec<Setting>,
     /// The session's own: it is joined, and removed in the end. Others are shared by all sessions.
     pub own: bool,
+}
+
+/// A file of a group, and what is written to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Its name in the group.
+    pub file: String,
+    /// What is written.
+    pub content: String,
+    /// A kernel without this file has nothing to limit here.
+    pub optional: bool,
+}
+
+impl Setting {
+    /// One that must be written.
+    pub fn new(file: &str, content: impl ToString) -> Self {
+        Self { file: file.to_owned(), content: content.to_string(), optional: false }
+    }
+
+    /// One that is written where there is such a file.
+    pub fn optional(file: &str, content: impl ToString) -> Self {
+        Self { optional: true, ..Self::new(file, content) }
+    }
 }
 
 /// How a tree is ended.
@@ -62,8 +85,11 @@ impl Plan {
     pub fn create(&self) -> io::Result<()> {
         for group in &self.groups {
             make(&group.path)?;
-            for (file, content) in &group.settings {
-                write(&group.path.join(file), content)?;
+            for setting in &group.settings {
+                match write(&group.path.join(&setting.file), &setting.content) {
+                    Err(error) if setting.optional && error.kind() == io::ErrorKind::NotFound => {}
+                    other => other?,
+                }
             }
         }
         Ok(())

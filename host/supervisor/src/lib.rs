@@ -10,6 +10,7 @@ pub mod lock;
 pub mod log;
 pub mod protocol;
 pub mod record;
+pub mod rlimit;
 mod run_dir;
 pub mod signal;
 
