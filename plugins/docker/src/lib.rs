@@ -71,3 +71,30 @@ impl Logs for Docker {
         docker::logs(&key, options)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The keys of an object schema's properties.
+    fn properties(schema: &str) -> Vec<String> {
+        let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+        assert_eq!(schema["additionalProperties"], false, "an unknown key must be refused");
+        schema["properties"].as_object().unwrap().keys().cloned().collect()
+    }
+
+    #[test]
+    fn the_schemas_know_what_the_plugin_knows() {
+        let info = Docker::describe();
+        let mut config = properties(&info.config_schema);
+        config.sort();
+        assert_eq!(config, ["cpus", "memory"]);
+        let all = r#"{"entrypoint":["a"],"read_only_root":true,"drop_capabilities":["ALL"],
+                      "add_capabilities":["NET_ADMIN"],"privileged":true}"#;
+        serde_json::from_str::<Options>(all).unwrap();
+        let given: serde_json::Value = serde_json::from_str(all).unwrap();
+        for property in properties(&info.options_schema) {
+            assert!(given.get(&property).is_some(), "{property} is in the schema and not in the plugin");
+        }
+    }
+}

@@ -62,7 +62,7 @@ impl Timer {
             _ if now < ends => (State::Running, Health::Healthy),
             _ => (State::Exited, Health::Unknown),
         };
-        let exit = (state == State::Exited).then(|| Exit {
+        let exit = (state == State::Exited).then_some(Exit {
             code: Some(0),
             signal: None,
             oom_killed: false,

@@ -249,4 +249,46 @@ mod tests {
             assert_eq!(parse_state_key(bad), None, "{bad}");
         }
     }
+
+    fn properties(schema: &serde_json::Value) -> Vec<&str> {
+        assert_eq!(schema["additionalProperties"], false, "an unknown key must be refused");
+        schema["properties"].as_object().unwrap().keys().map(String::as_str).collect()
+    }
+
+    /// A value that fits every key of that name.
+    fn value(key: &str) -> serde_json::Value {
+        match key {
+            "exit-code" | "exit_code" | "fail-first" => 1.into(),
+            "oom" | "exit-lost" | "exit_lost" | "ignore-term" | "ignore_term" => true.into(),
+            "health" => "flapping".into(),
+            "error" => "trap".into(),
+            rate if rate.ends_with("-rate") => 0.5.into(),
+            _duration => "2s".into(),
+        }
+    }
+
+    #[test]
+    fn whatever_the_schemas_allow_the_plugin_reads() {
+        let info = Mock::describe();
+        let options: serde_json::Value = serde_json::from_str(&info.options_schema).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&info.config_schema).unwrap();
+
+        let all: serde_json::Map<_, _> =
+            properties(&options).into_iter().map(|key| (key.to_owned(), value(key))).collect();
+        serde_json::from_value::<Options>(all.into()).unwrap();
+
+        for table in ["call", "change", "answer"] {
+            for key in properties(&config["$defs"][table]) {
+                let one: serde_json::Map<_, _> = [(key.to_owned(), value(key))].into_iter().collect();
+                serde_json::from_value::<Chaos>(one.into()).unwrap_or_else(|error| panic!("{table}.{key}: {error}"));
+            }
+        }
+        let functions = ["check", "create", "start", "signal", "remove", "inspect", "list"];
+        let others = ["seed", "page-size"];
+        let defaults = properties(&config).into_iter().filter(|key| !functions.contains(key) && !others.contains(key));
+        let all: serde_json::Map<_, _> = defaults.map(|key| (key.to_owned(), value(key))).collect();
+        let script_keys = all.len();
+        assert_eq!(script_keys, properties(&options).len(), "a session's options and the defaults are the same");
+        serde_json::from_value::<Defaults>(all.into()).unwrap();
+    }
 }

@@ -45,10 +45,15 @@ macro_rules! export {
         type SeawallPlugin = $crate::Adapter<$ty>;
         #[cfg(target_arch = "wasm32")]
         $crate::bindings::plugin::export_plugin!(SeawallPlugin with_types_in $crate::bindings::plugin);
+        // Where its tests run nothing is exported; the plugin is in use all the same.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn() -> $crate::Info = <$ty as $crate::Backend>::describe;
     };
     ($ty:ident with logs) => {
         $crate::export!($ty);
         #[cfg(target_arch = "wasm32")]
         $crate::bindings::logs::export_logs!(SeawallPlugin with_types_in $crate::bindings::logs);
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn($crate::Key, $crate::LogOptions) -> $crate::Result<$crate::ByteStream> = <$ty as $crate::Logs>::open;
     };
 }
