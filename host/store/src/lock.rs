@@ -62,6 +62,15 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that was forked and has not executed its program yet has the file open as well.
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, lock = %self.path.display(), "the lock was not given up cleanly");
+        }
+    }
+}
+
 /// Opens a file that only its owner may read, and makes it if it is not there.
 pub(crate) fn private(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;

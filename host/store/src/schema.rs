@@ -1,9 +1,10 @@
 //! Connections, migrations, and the checks before a file is trusted to be Seawall's.
 
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use seawall_model::StoreId;
+use seawall_model::{InvalidName, StoreId};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqlSafeStr, SqliteConnection};
@@ -16,6 +17,8 @@ use crate::{OpenError, StoreConfig};
 const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "first", include_str!("../migrations/0001_first.sql"))];
 /// Set by the first migration: "Seaw".
 const APPLICATION: i64 = 0x5365_6177;
+/// How every SQLite database begins.
+const MAGIC: &[u8] = b"SQLite format 3\0";
 /// The smallest unit of the file; SQLite's default, and fixed for a file's life.
 const PAGE: u64 = 4096;
 /// Nobody else should ever hold SQLite's own locks; whoever looks with another tool may for a moment.
@@ -87,10 +90,7 @@ impl Database {
             .fetch_one(&mut connection)
             .await
             .map_err(in_file)?;
-        let id = id.parse().map_err(|error: seawall_model::InvalidName| OpenError::Damaged {
-            path: self.path.clone(),
-            why: error.to_string(),
-        })?;
+        let id = id.parse().map_err(|error: InvalidName| self.damaged(error.to_string()))?;
         let last = journal::last(&mut connection).await.map_err(in_file)?;
         lock.sign(Some(&id))?;
         Ok((connection, id, last))
@@ -99,25 +99,31 @@ impl Database {
     /// Looks at what is there without changing it.
     async fn inspect(&self, lock: &Lock) -> Result<(), OpenError> {
         let in_file = |error: sqlx::Error| OpenError::from_sqlite(&self.path, &error);
+        let io = |error: io::Error| OpenError::from_io(&self.path, &error);
         // Made here, so that SQLite does not make it readable for others. Its companions take over the mode.
-        let file = lock::private(&self.path).map_err(|error| OpenError::from_io(&self.path, &error))?;
-        let length = file.metadata().map_err(|error| OpenError::from_io(&self.path, &error))?.len();
-        if length == 0 {
-            return match lock.store() {
-                None => Ok(()),
-                Some(store) => Err(OpenError::Damaged {
-                    path: self.path.clone(),
-                    why: format!("it is empty or was missing, and store {store} was here"),
-                }),
-            };
+        let mut file = lock::private(&self.path).map_err(io)?;
+        let mut head = Vec::new();
+        file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut head).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        drop(file);
+        if head.is_empty() {
+            return self.first_start(lock);
+        }
+        if head != MAGIC {
+            return Err(self.damaged("it does not begin as a database does".to_owned()));
+        }
+        // SQLite reads what is missing of the last page as zeros. Only a crash while the log is copied may leave such a
+        // file, and then the log is there to mend it.
+        if length % PAGE != 0 && !self.path.with_extension("db-wal").exists() {
+            return Err(self.damaged(format!("it is cut short: {length} bytes are no whole number of pages")));
         }
         let mut connection = self.options().connect().await.map_err(in_file)?;
-        let found = self.judge(&mut connection).await;
+        let found = self.judge(&mut connection, lock).await;
         connection.close().await.map_err(in_file)?;
         found
     }
 
-    async fn judge(&self, connection: &mut SqliteConnection) -> Result<(), OpenError> {
+    async fn judge(&self, connection: &mut SqliteConnection, lock: &Lock) -> Result<(), OpenError> {
         let in_file = |error: sqlx::Error| OpenError::from_sqlite(&self.path, &error);
         let application: i64 =
             sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await.map_err(in_file)?;
@@ -130,7 +136,7 @@ impl Database {
         .map_err(in_file)?;
         if application != APPLICATION {
             if tables == 0 {
-                return Ok(());
+                return self.first_start(lock);
             }
             let why = format!("its application id is {application:#x}");
             return Err(OpenError::Foreign { path: self.path.clone(), why });
@@ -145,9 +151,21 @@ impl Database {
         let health: String =
             sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut *connection).await.map_err(in_file)?;
         if health != "ok" {
-            return Err(OpenError::Damaged { path: self.path.clone(), why: health });
+            return Err(self.damaged(health));
         }
         Ok(())
+    }
+
+    /// There is nothing in the database. Then there must never have been.
+    fn first_start(&self, lock: &Lock) -> Result<(), OpenError> {
+        match lock.store() {
+            None => Ok(()),
+            Some(store) => Err(self.damaged(format!("it is empty or was missing, and store {store} was here"))),
+        }
+    }
+
+    fn damaged(&self, why: String) -> OpenError {
+        OpenError::Damaged { path: self.path.clone(), why }
     }
 }
 

@@ -98,10 +98,10 @@ pub(crate) struct Shared {
 
 /// What is known in memory.
 #[derive(Debug, Default)]
-pub(crate) struct Memory {
-    pub(crate) entries: BTreeMap<String, Versioned>,
+struct Memory {
+    entries: BTreeMap<String, Versioned>,
     /// The version of the newest commit.
-    pub(crate) version: u64,
+    version: u64,
     /// Bytes of all keys and values.
     bytes: u64,
 }
