@@ -53,6 +53,7 @@ pub struct Output {
 pub struct Home {
     seawall: PathBuf,
     dir: PathBuf,
+    cache: PathBuf,
     docker_host: String,
 }
 
@@ -67,7 +68,16 @@ impl Home {
         let dir = tempfile::Builder::new().prefix("sw-").tempdir_in("/tmp").context("make a directory in /tmp")?;
         let dir = dir.keep().canonicalize().context("find the new directory")?;
         let docker_host = format!("unix://{}/no-docker.sock", dir.display());
-        Ok(Self { seawall: seawall.to_path_buf(), dir, docker_host })
+        let home = Self { seawall: seawall.to_path_buf(), cache: dir.join("cache"), dir, docker_host };
+        // Even an empty file keeps the daemon from the one of this machine.
+        home.configure("").context("write an empty configuration")?;
+        Ok(home)
+    }
+
+    /// Keeps compiled plugins in `dir`, where other homes find them.
+    pub fn with_cache(mut self, dir: &Path) -> Self {
+        self.cache = dir.to_path_buf();
+        self
     }
 
     /// Uses the engine at `host`.
@@ -91,7 +101,12 @@ impl Home {
         self.dir.join("api.sock")
     }
 
-    /// The configuration file; absent unless written.
+    /// Where compiled plugins are kept.
+    pub fn cache_dir(&self) -> &Path {
+        &self.cache
+    }
+
+    /// The configuration file; empty unless [configured](Self::configure).
     pub fn config(&self) -> PathBuf {
         self.dir.join("seawall.toml")
     }
@@ -116,8 +131,8 @@ impl Home {
         for name in ["PATH", "CI", "RUST_BACKTRACE"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
-        // The home directory and its XDG folders are this home's own too: caches must not leak between tests.
-        command.env("HOME", &self.dir).env("SEAWALL_SOCKET", self.socket()).env("DOCKER_HOST", &self.docker_host);
+        command.env("HOME", &self.dir).env("DOCKER_HOST", &self.docker_host);
+        command.env("SEAWALL_SOCKET", self.socket()).env("SEAWALL_CACHE_DIR", &self.cache);
         command
     }
 
@@ -177,9 +192,7 @@ impl Home {
     pub fn serve_command(&self) -> Command {
         let mut command = self.command(["serve"]);
         command.arg("--data-dir").arg(self.data_dir()).arg("--socket").arg(self.socket());
-        if self.config().exists() {
-            command.arg("--config").arg(self.config());
-        }
+        command.arg("--config").arg(self.config());
         command
     }
 

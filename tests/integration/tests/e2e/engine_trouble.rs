@@ -1,0 +1,131 @@
+//! A Docker Engine that is absent, comes late, hangs, dies: sessions become `unknown`, never gone, and neighbours do
+//! not notice.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use seawall_integration::{QUICK, eventually, home, refused, run, until, until_state};
+use seawall_testing::docker::Engine;
+
+/// Deadlines that a test can wait for.
+const SHORT: &str = "[backend.docker.deadlines]\ncheck = \"2s\"\nobserve = \"2s\"\ncontrol = \"3s\"\n";
+
+fn health(home: &seawall_testing::daemon::Home, backend: &str) -> Result<String> {
+    Ok(home.json(&["backend", "inspect", backend])?["health"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn without_docker_the_daemon_serves_and_says_what_is_missing() -> Result<()> {
+    let home = home("")?;
+    let _daemon = home.serve(true)?;
+    assert_ne!(health(&home, "docker")?, "healthy");
+    let status = home.ok(&["backend", "inspect", "docker"])?;
+    assert!(status.contains("no-docker.sock"), "{status}");
+    eventually("it is unhealthy", || Ok((health(&home, "docker")? == "unhealthy").then_some(())))?;
+    let line = ["run", "--backend", "docker", "--image", "busybox", "--name", "early", "--", "sleep", "1000"];
+    refused(&home, &line, 69, &["docker", "no-docker.sock"])?;
+    assert_eq!(home.json(&["ps", "--all"])?, serde_json::json!([]), "nothing is placed on a backend that is down");
+    run(&home, &["--backend", "mock", "--name", "neighbour"])?;
+    Ok(())
+}
+
+#[test]
+fn an_engine_that_comes_late_is_used_when_it_comes() -> Result<()> {
+    let Some(engine) = Engine::start_or_skip("an engine that comes late") else { return Ok(()) };
+    engine.down()?;
+    let home = home("")?.with_docker(&engine.host());
+    let _daemon = home.serve(true)?;
+    assert_ne!(health(&home, "docker")?, "healthy");
+    engine.up()?;
+    eventually("docker is healthy", || Ok((health(&home, "docker")? == "healthy").then_some(())))?;
+    run(&home, &["--backend", "docker", "--image", "busybox", "--name", "late", "--", "sleep", "1000"])?;
+    Ok(())
+}
+
+#[test]
+fn a_hung_engine_makes_its_sessions_unknown_and_nothing_else_slow() -> Result<()> {
+    let Some(engine) = Engine::start_or_skip("an engine that hangs") else { return Ok(()) };
+    let home = home(SHORT)?.with_docker(&engine.host());
+    let _daemon = home.serve(true)?;
+    run(
+        &home,
+        &["--backend", "docker", "--image", "busybox", "--name", "held", "--restart", "always", "--", "sleep", "1000"],
+    )?;
+    engine.pause_process()?;
+    let session = until_state(&home, "held", "unknown")?;
+    assert_eq!((&session["last_state"], &session["incarnation"]), (&"running".into(), &1.into()));
+    // In the middle of all this a neighbour starts and ends as quickly as ever.
+    let began = Instant::now();
+    run(&home, &["--backend", "process", "--name", "neighbour", "--", "true"])?;
+    assert_eq!(home.run(["wait", "neighbour"])?.code, Some(0));
+    assert!(began.elapsed() < Duration::from_secs(20), "the neighbour took {:?}", began.elapsed());
+    engine.resume()?;
+    let session = until_state(&home, "held", "running")?;
+    assert_eq!((&session["incarnation"], &session["restarts"]), (&1.into(), &0.into()));
+    Ok(())
+}
+
+#[test]
+fn an_engine_that_dies_costs_no_session() -> Result<()> {
+    let Some(engine) = Engine::start_or_skip("an engine that dies") else { return Ok(()) };
+    let home = home(SHORT)?.with_docker(&engine.host());
+    let _daemon = home.serve(true)?;
+    let docker = ["--backend", "docker", "--image", "busybox", "--restart", "always"];
+    run(&home, &[&docker[..], &["--name", "held", "--", "sleep", "1000"]].concat())?;
+    engine.kill()?;
+    // Asked for while nobody can carry it out: it is stored, and done when the engine is back.
+    let stop = home.ok(&["stop", "--no-wait", "held"])?;
+    assert!(stop.contains("held"), "{stop}");
+    let session = until(&home, "held", "is unknown or stopped", |now| now["state"] != "running")?;
+    assert_ne!(session["state"], "lost");
+    engine.up()?;
+    until_state(&home, "held", "stopped")?;
+    home.ok(&["start", "held"])?;
+    until_state(&home, "held", "running")?;
+    Ok(())
+}
+
+#[test]
+fn an_engine_that_dies_in_the_middle_of_creating_makes_nothing_twice() -> Result<()> {
+    let Some(engine) = Engine::start_or_skip("an engine that dies in mid-call") else { return Ok(()) };
+    let home = home(SHORT)?.with_docker(&engine.host());
+    let _daemon = home.serve(true)?;
+    let docker = ["--backend", "docker", "--image", "busybox", "--restart", "on-failure"];
+    engine.pause_process()?;
+    for name in ["one", "two", "three"] {
+        home.ok(&[&["run", "--no-wait"], &docker[..], &["--name", name, "--", "sleep", "1000"]].concat())?;
+    }
+    // The requests hang in the engine's socket, and die with it.
+    eventually("a call was cut off", || {
+        let told = home.json(&["inspect", "one"])?;
+        Ok(told["reason"].as_str().is_some_and(|reason| !reason.is_empty()).then_some(()))
+    })?;
+    engine.resume()?;
+    engine.kill()?;
+    engine.up()?;
+    for name in ["one", "two", "three"] {
+        until_state(&home, name, "running")?;
+    }
+    let running = engine.docker(["ps", "--quiet"])?;
+    assert_eq!(running.lines().count(), 3, "{running}");
+    Ok(())
+}
+
+#[test]
+fn an_engine_that_is_taken_away_and_comes_back_finds_a_restarted_daemon_waiting() -> Result<()> {
+    let Some(engine) = Engine::start_or_skip("an engine that is away while the daemon restarts") else { return Ok(()) };
+    let home = home(SHORT)?.with_docker(&engine.host());
+    let daemon = home.serve(true)?;
+    let docker = ["--backend", "docker", "--image", "busybox", "--restart", "always"];
+    run(&home, &[&docker[..], &["--name", "held", "--", "sleep", "1000"]].concat())?;
+    engine.pause_process()?;
+    daemon.kill()?;
+    home.configure(&format!("{QUICK}{SHORT}"))?;
+    let _daemon = home.serve(false)?;
+    let session = until_state(&home, "held", "unknown")?;
+    assert_eq!(session["incarnation"], 1);
+    engine.resume()?;
+    let session = until_state(&home, "held", "running")?;
+    assert_eq!((&session["incarnation"], &session["restarts"]), (&1.into(), &0.into()));
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! The real daemon, driven from its command line and its API, with real processes and a real Docker Engine.
+
+#[cfg(test)]
+mod api;
+#[cfg(test)]
+mod bad_plugins;
+#[cfg(test)]
+mod cache;
+#[cfg(test)]
+mod config;
+#[cfg(test)]
+mod daemon;
+#[cfg(test)]
+mod docker;
+#[cfg(test)]
+mod engine_trouble;
+#[cfg(test)]
+mod mock;
+#[cfg(test)]
+mod process;
