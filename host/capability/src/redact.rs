@@ -1,6 +1,7 @@
 //! Takes the values of a session's environment out of texts that a plugin made (A9).
 
-use seawall_model::{Secret, SessionSpec};
+use seawall_backend::Error;
+use seawall_model::{InvalidSpec, Problem, Secret, SessionSpec};
 
 /// Shorter values than this are taken out only where they stand alone: a `1` in every number is no secret.
 const SHORT: usize = 4;
@@ -34,6 +35,29 @@ impl Redactor {
                 replace_alone(&text, secret)
             }
         })
+    }
+}
+
+impl Redactor {
+    /// An error without them: engines like to repeat what they were given.
+    pub fn clean_error(&self, error: Error) -> Error {
+        match error {
+            Error::NotFound(message) => Error::NotFound(self.clean(message)),
+            Error::Conflict { message, retry_after } => Error::Conflict { message: self.clean(message), retry_after },
+            Error::Invalid(InvalidSpec { problems }) => {
+                let clean = |problem: Problem| Problem { message: self.clean(problem.message), ..problem };
+                Error::Invalid(InvalidSpec { problems: problems.into_iter().map(clean).collect() })
+            }
+            Error::Denied(message) => Error::Denied(self.clean(message)),
+            Error::Exhausted { message, retry_after } => Error::Exhausted { message: self.clean(message), retry_after },
+            Error::Unavailable { message, retry_after } => {
+                Error::Unavailable { message: self.clean(message), retry_after }
+            }
+            Error::Unsupported(message) => Error::Unsupported(self.clean(message)),
+            Error::Other(message) => Error::Other(self.clean(message)),
+            // Made by the host, of nothing that the guest said.
+            Error::Full { .. } | Error::Open { .. } | Error::Quarantined { .. } | Error::Fault(_) => error,
+        }
     }
 }
 

@@ -1,0 +1,158 @@
+//! A component as an [`ExecutionBackend`]: questions in the guest's words, answers checked before anyone sees them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use seawall_backend::{Error, ExecutionBackend, Info, Interface, LogStream};
+use seawall_capability::convert::{LARGEST_BATCH, Refusal, from_guest, to_guest};
+use seawall_capability::{ByteStream, Phase, Redactor};
+use seawall_model::{Found, Inspection, Key, LogOptions, Page, Report, SessionName, SessionSpec, Signal, Status};
+use wasmtime::Store;
+use wasmtime::component::{ComponentNamedList, Lift, Lower, Resource};
+
+use crate::bindings::wit;
+use crate::call::{CallState, Loaded};
+use crate::exports::Function;
+use crate::{answer, fault, spec};
+
+/// A loaded plugin. Cheap to clone; calls share nothing but the compiled code and the capabilities.
+#[derive(Clone)]
+pub struct WasmBackend {
+    loaded: Arc<Loaded>,
+    info: Arc<Info>,
+}
+
+impl WasmBackend {
+    pub(crate) fn new(loaded: Loaded, info: Info) -> Self {
+        Self { loaded: Arc::new(loaded), info: Arc::new(info) }
+    }
+
+    /// Calls a function that answers with a result. `Err` is the plugin's own error, or the fault that ended the call.
+    async fn ask<P, T>(&self, function: &Function, params: P) -> Result<T, Error>
+    where
+        P: ComponentNamedList + Lower + Send + Sync + 'static,
+        T: Lift + Send + Sync + 'static,
+        (Result<T, wit::Error>,): ComponentNamedList,
+    {
+        Ok(self.ask_with(function, params, None).await?.0)
+    }
+
+    /// The same, with values to redact from everything that the plugin says, and with the store that the answer may
+    /// refer to.
+    async fn ask_with<P, T>(
+        &self,
+        function: &Function,
+        params: P,
+        secrets: Option<Arc<Redactor>>,
+    ) -> Result<(T, Store<CallState>), Error>
+    where
+        P: ComponentNamedList + Lower + Send + Sync + 'static,
+        T: Lift + Send + Sync + 'static,
+        (Result<T, wit::Error>,): ComponentNamedList,
+    {
+        let called = self.loaded.call::<P, (Result<T, wit::Error>,)>(function, Phase::Serve, secrets.clone(), params);
+        match called.await? {
+            ((Ok(answer),), store) => Ok((answer, store)),
+            ((Err(error),), _) => {
+                let error = from_guest::error(error);
+                Err(match secrets {
+                    Some(secrets) => secrets.clean_error(error),
+                    None => error,
+                })
+            }
+        }
+    }
+
+    /// Up to [`LARGEST_BATCH`] keys.
+    async fn inspect_batch(&self, keys: &[Key]) -> Result<Vec<Found>, Error> {
+        let function = &self.loaded.exports.inspect;
+        let asked: Vec<wit::Key> = keys.iter().map(to_guest::key).collect();
+        let found: Vec<wit::Found> = self.ask(function, (asked,)).await?;
+        from_guest::found(found, keys.len()).map_err(|refusal| refuse(function, &refusal))
+    }
+}
+
+/// An answer that failed its check.
+fn refuse(function: &Function, refusal: &Refusal) -> Error {
+    fault::bad_answer(function.name, refusal).into()
+}
+
+fn status(function: &Function, status: wit::Status) -> Result<Status, Error> {
+    from_guest::status(status).map_err(|refusal| refuse(function, &refusal))
+}
+
+#[async_trait]
+impl ExecutionBackend for WasmBackend {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    async fn check(&self) -> Result<Report, Error> {
+        Ok(answer::report(self.ask(&self.loaded.exports.check, ()).await?))
+    }
+
+    async fn create(&self, key: &Key, name: &SessionName, spec: &SessionSpec) -> Result<Status, Error> {
+        let function = &self.loaded.exports.create;
+        let secrets = Redactor::of(spec).map(Arc::new);
+        let (answer, _) = self.ask_with(function, (spec::to_guest(key, name, spec),), secrets).await?;
+        status(function, answer)
+    }
+
+    async fn start(&self, key: &Key) -> Result<Status, Error> {
+        let function = &self.loaded.exports.start;
+        status(function, self.ask(function, (to_guest::key(key),)).await?)
+    }
+
+    async fn signal(&self, key: &Key, signal: Signal) -> Result<(), Error> {
+        self.ask(&self.loaded.exports.signal, (to_guest::key(key), u32::from(signal.number()))).await
+    }
+
+    async fn remove(&self, key: &Key, force: bool) -> Result<(), Error> {
+        self.ask(&self.loaded.exports.remove, (to_guest::key(key), force)).await
+    }
+
+    async fn inspect(&self, keys: &[Key]) -> Result<Inspection, Error> {
+        let mut all = Inspection::default();
+        for (batch, keys) in keys.chunks(LARGEST_BATCH).enumerate() {
+            let found = self.inspect_batch(keys).await?;
+            let mut part = Inspection { found, unknown: Vec::new() };
+            part.shift(batch * LARGEST_BATCH);
+            all.append(part);
+        }
+        Ok(all)
+    }
+
+    async fn list(&self, cursor: Option<&str>) -> Result<Page, Error> {
+        let function = &self.loaded.exports.list;
+        let page = self.ask(function, (cursor.map(str::to_owned),)).await?;
+        let page = from_guest::page(page).map_err(|refusal| refuse(function, &refusal))?;
+        if page.next.is_some() && page.next.as_deref() == cursor {
+            // Whoever follows it would never come to the end.
+            return Err(refuse(function, &Refusal::new("page.next", "is the cursor that was asked with")));
+        }
+        Ok(page)
+    }
+
+    async fn logs(&self, key: &Key, options: &LogOptions) -> Result<LogStream, Error> {
+        let Some(function) = &self.loaded.exports.logs else {
+            return Err(Error::Unsupported(format!(
+                "the plugin {} does not export `{}`, so there are no logs to read",
+                self.info.name,
+                Interface::Logs.as_str()
+            )));
+        };
+        let params = (to_guest::key(key), to_guest::log_options(options));
+        let (handle, mut store): (Resource<ByteStream>, _) = self.ask_with(function, params, None).await?;
+        // Out of the table it belongs to nobody but the caller; the store, and the instance in it, end here.
+        match store.data_mut().context.table().delete(handle) {
+            Ok(ByteStream(stream)) => Ok(stream),
+            Err(error) => Err(fault::bad_answer(function.name, error).into()),
+        }
+    }
+}
+
+impl std::fmt::Debug for WasmBackend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WasmBackend").field("info", &self.info).finish_non_exhaustive()
+    }
+}

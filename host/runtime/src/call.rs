@@ -1,0 +1,97 @@
+//! One call: a fresh store, all limits, a fresh instance, one function, under one deadline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use seawall_backend::{Deadlines, Fault};
+use seawall_capability::{Context, Granted, Phase, Redactor};
+use wasmtime::component::{ComponentNamedList, InstancePre, Lift, Lower};
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::{WasiCtxView, WasiView};
+
+use crate::exports::{Exports, Function};
+use crate::fault;
+use crate::limits::{Growth, LimitsByClass, ticks};
+
+/// What the store of a call holds.
+pub(crate) struct CallState {
+    pub(crate) context: Context,
+    pub(crate) growth: Growth,
+}
+
+impl WasiView for CallState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.context.ctx()
+    }
+}
+
+/// How far a call came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Making the instance.
+    Instantiate,
+    /// Running the function.
+    Run,
+}
+
+/// A component that was loaded: everything that calls need, and nothing that one changes.
+pub(crate) struct Loaded {
+    pub(crate) pre: InstancePre<CallState>,
+    pub(crate) exports: Exports,
+    pub(crate) granted: Arc<Granted>,
+    pub(crate) limits: LimitsByClass,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) tick: Duration,
+}
+
+impl Loaded {
+    fn engine(&self) -> &Engine {
+        self.pre.engine()
+    }
+
+    /// A store with every limit set.
+    pub(crate) fn store(
+        &self,
+        function: &Function,
+        phase: Phase,
+        secrets: Option<Arc<Redactor>>,
+    ) -> Result<Store<CallState>, Fault> {
+        let limits = self.limits.of(function.class);
+        let context = Context::new(self.granted.clone(), phase, limits.budget(), secrets);
+        let mut store = Store::new(self.engine(), CallState { context, growth: limits.growth() });
+        let ticks = ticks(self.deadlines.of(function.class), self.tick);
+        limits.apply(&mut store, ticks).map_err(|error| fault::internal(function.name, &error))?;
+        Ok(store)
+    }
+
+    /// Calls a function in an instance of its own. The store comes back with the answer: what the answer refers to is
+    /// in it.
+    ///
+    /// Cancel-safe in the sense that dropping the future ends the call; what the guest had asked for may still happen.
+    pub(crate) async fn call<P, R>(
+        &self,
+        function: &Function,
+        phase: Phase,
+        secrets: Option<Arc<Redactor>>,
+        params: P,
+    ) -> Result<(R, Store<CallState>), Fault>
+    where
+        P: ComponentNamedList + Lower + Send + Sync + 'static,
+        R: ComponentNamedList + Lift + Send + Sync + 'static,
+    {
+        let mut store = self.store(function, phase, secrets)?;
+        let mut stage = Stage::Instantiate;
+        let running = async {
+            let instance = self.pre.instantiate_async(&mut store).await?;
+            stage = Stage::Run;
+            let typed = instance.get_typed_func::<P, R>(&mut store, function.index)?;
+            typed.call_async(&mut store, params).await
+        };
+        let deadline = self.deadlines.of(function.class);
+        match tokio::time::timeout(deadline, running).await {
+            Ok(Ok(answer)) => Ok((answer, store)),
+            Ok(Err(error)) => Err(fault::classify(function.name, stage, &error, &store)),
+            Err(_) => Err(fault::deadline(function.name, deadline)),
+        }
+    }
+}

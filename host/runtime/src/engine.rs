@@ -1,0 +1,226 @@
+//! The engine: one for the daemon, with the pool that every call takes its instance from.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use seawall_backend::Deadlines;
+use seawall_model::Size;
+use serde::Deserialize;
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+
+use crate::cache::Cache;
+use crate::limits::{ClassOverrides, InvalidLimits, LimitsByClass};
+use crate::ticker::Ticker;
+
+/// What a runtime is made with: `[runtime]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RuntimeConfig {
+    /// How much is set aside for calls.
+    pub pool: Pool,
+    /// Bounds on calls of every backend, where they differ from the defaults.
+    pub limits: ClassOverrides,
+    /// How long calls of every backend may take.
+    pub deadlines: Deadlines,
+    /// Where compiled code is kept. Absent: nowhere, and every start compiles anew.
+    pub cache: Option<PathBuf>,
+    /// How often the epoch advances. A deadline that only the epoch can enforce is late by at most ten of these.
+    #[serde(with = "humantime_serde")]
+    pub tick: Duration,
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self {
+            pool: Pool::default(),
+            limits: ClassOverrides::default(),
+            deadlines: Deadlines::default(),
+            cache: None,
+            tick: Duration::from_millis(10),
+        }
+    }
+}
+
+/// The pool of instances. Its address space is reserved at once; memory is taken when it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Pool {
+    /// Calls that can run at one time, of all backends. Default 128.
+    pub calls: u32,
+    /// Core instances of one component. One written in Rust has 1 to 3, one in Python 38. Default 48.
+    pub instances_per_call: u32,
+    /// Core instances of all calls at one time. Default 1024.
+    pub instances: u32,
+    /// The most that one linear memory can grow to. Default 256 MiB.
+    pub memory: Size,
+    /// What a linear memory's slot keeps between two calls instead of giving it back to the system. Default 512 KiB.
+    pub keep_resident: Size,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            calls: 128,
+            instances_per_call: 48,
+            instances: 1024,
+            memory: Size(256 << 20),
+            keep_resident: Size(512 << 10),
+        }
+    }
+}
+
+/// Why there is no runtime.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// A value of the configuration makes no sense.
+    #[error("runtime.{field}: {message}")]
+    Config {
+        /// Which.
+        field: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The limits make no sense.
+    #[error("runtime.{0}")]
+    Limits(#[from] InvalidLimits),
+    /// The engine refused its configuration, or the system refused the address space.
+    #[error(
+        "the pool for {calls} calls cannot be set up; a smaller `runtime.pool.calls` needs less address space: {reason}"
+    )]
+    Engine {
+        /// As configured.
+        calls: u32,
+        /// wasmtime's words.
+        reason: String,
+    },
+    /// The epoch thread did not start.
+    #[error("the epoch thread cannot be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// The engine and what belongs to it. Cheap to clone; clones are one runtime.
+#[derive(Clone)]
+pub struct Runtime {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) cache: Option<Cache>,
+    pub(crate) limits: LimitsByClass,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) pool: Pool,
+    pub(crate) tick: Duration,
+    ticker: Ticker,
+}
+
+impl Runtime {
+    /// Reserves the pool and starts the epoch thread. A cache directory that cannot be trusted is not used, and a
+    /// warning says why.
+    ///
+    /// # Errors
+    /// See [`RuntimeError`].
+    pub fn new(config: RuntimeConfig) -> Result<Self, RuntimeError> {
+        let limits = LimitsByClass::default().with(&config.limits);
+        limits.validate(config.pool.memory)?;
+        let invalid = |field, message: &str| RuntimeError::Config { field, message: message.to_owned() };
+        if config.pool.calls == 0 || config.pool.instances == 0 || config.pool.instances_per_call == 0 {
+            return Err(invalid("pool", "`calls`, `instances` and `instances-per-call` are each at least 1"));
+        }
+        if config.tick < Duration::from_micros(100) || config.tick > Duration::from_secs(1) {
+            return Err(invalid("tick", "between 100us and 1s"));
+        }
+        let engine = Engine::new(&wasmtime_config(&config.pool))
+            .map_err(|error| RuntimeError::Engine { calls: config.pool.calls, reason: format!("{error:#}") })?;
+        let cache = config.cache.and_then(|dir| match Cache::open(&dir, &engine) {
+            Ok(cache) => Some(cache),
+            Err(error) => {
+                let dir = dir.display().to_string();
+                tracing::warn!(dir, error = chain(&error), "compiled code is not kept: the cache cannot be trusted");
+                None
+            }
+        });
+        let ticker = Ticker::start(engine.weak(), config.tick).map_err(RuntimeError::Thread)?;
+        let (pool, deadlines, tick) = (config.pool, config.deadlines, config.tick);
+        Ok(Self { shared: Arc::new(Shared { engine, cache, limits, deadlines, pool, tick, ticker }) })
+    }
+
+    /// Ends and joins the epoch thread. Backends that are still loaded go on to work; the timer alone ends their calls.
+    pub fn shutdown(&self) {
+        self.shared.ticker.stop();
+    }
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("pool", &self.shared.pool).finish_non_exhaustive()
+    }
+}
+
+fn wasmtime_config(pool: &Pool) -> Config {
+    let memory = usize::try_from(pool.memory.0).unwrap_or(usize::MAX);
+    let resident = usize::try_from(pool.keep_resident.0).unwrap_or(usize::MAX);
+
+    let mut pooling = PoolingAllocationConfig::new();
+    pooling
+        .total_component_instances(pool.calls)
+        .total_stacks(pool.calls)
+        .total_core_instances(pool.instances)
+        .total_memories(pool.instances)
+        .total_tables(pool.instances)
+        .max_core_instances_per_component(pool.instances_per_call)
+        .max_memories_per_component(pool.instances_per_call)
+        .max_tables_per_component(pool.instances_per_call)
+        .max_memory_size(memory)
+        .linear_memory_keep_resident(resident)
+        .table_keep_resident(64 << 10)
+        .max_unused_warm_slots(16)
+        // Where the kernel has it (6.7 and later), only what was written is reset.
+        .pagemap_scan(Enabled::Auto);
+
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling))
+        // Halves the cost of a call; the async component model is not stable yet, and no interface here uses it.
+        .concurrency_support(false)
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        .memory_init_cow(true)
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32));
+    config
+}
+
+/// An error with its sources.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runtime_joins_its_thread() {
+        let runtime = Runtime::new(RuntimeConfig::default()).unwrap();
+        runtime.shutdown();
+        runtime.shutdown();
+    }
+
+    #[test]
+    fn a_config_that_makes_no_sense_is_refused_by_name() {
+        let pool = Pool { calls: 0, ..Pool::default() };
+        let error = Runtime::new(RuntimeConfig { pool, ..RuntimeConfig::default() }).unwrap_err();
+        assert!(error.to_string().starts_with("runtime.pool"), "{error}");
+        let error = Runtime::new(RuntimeConfig { tick: Duration::ZERO, ..RuntimeConfig::default() }).unwrap_err();
+        assert!(error.to_string().starts_with("runtime.tick"), "{error}");
+    }
+}

@@ -1,0 +1,118 @@
+//! Which kind of fault ended a call, and where in the guest.
+
+use std::time::Duration;
+
+use seawall_backend::{Fault, FaultKind};
+use seawall_capability::Breach;
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use crate::call::{CallState, Stage};
+
+/// A frame's name is cut here: generic Rust has names of kilobytes.
+const LONGEST_NAME: usize = 240;
+
+/// What wasmtime says of bounds that have no type of their own. A test trips over each.
+const LIMIT_MESSAGES: [&str; 3] =
+    ["fuel allocated for hostcalls has been exhausted", "store handle limit exceeded", "resource limit exceeded"];
+
+/// Says what ended the call.
+pub(crate) fn classify(
+    function: &'static str,
+    stage: Stage,
+    error: &wasmtime::Error,
+    store: &Store<CallState>,
+) -> Fault {
+    let (kind, message) = kind(stage, error, store);
+    Fault { kind, function, message, backtrace: frames(error) }
+}
+
+/// A defect of the host.
+pub(crate) fn internal(function: &'static str, error: &wasmtime::Error) -> Fault {
+    let message = format!("could not be called: {error:#}");
+    Fault { kind: FaultKind::Internal, function, message, backtrace: Vec::new() }
+}
+
+/// The timer ended the call.
+pub(crate) fn deadline(function: &'static str, deadline: Duration) -> Fault {
+    let message = format!("took longer than its deadline of {deadline:?}");
+    Fault { kind: FaultKind::Deadline, function, message, backtrace: Vec::new() }
+}
+
+/// An answer that cannot be true.
+pub(crate) fn bad_answer(function: &'static str, reason: impl std::fmt::Display) -> Fault {
+    let message = format!("gave an answer that cannot be: {reason}");
+    Fault { kind: FaultKind::BadAnswer, function, message, backtrace: Vec::new() }
+}
+
+fn kind(stage: Stage, error: &wasmtime::Error, store: &Store<CallState>) -> (FaultKind, String) {
+    if let Some(breach) = error.downcast_ref::<Breach>() {
+        let kind = match breach {
+            Breach::Calls | Breach::Bytes | Breach::Resources => FaultKind::Limit,
+            Breach::NotNow(_) => FaultKind::Trap,
+        };
+        return (kind, breach.to_string());
+    }
+    if error.downcast_ref::<Fault>().is_some() {
+        return (FaultKind::Internal, format!("met a defect of the host: {}", error.root_cause()));
+    }
+    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+        return (
+            FaultKind::Instantiate,
+            "found no free instance: as many calls run as `runtime.pool` has room for".to_owned(),
+        );
+    }
+    let trap = error.downcast_ref::<Trap>().copied();
+    match trap {
+        Some(Trap::OutOfFuel) => return (FaultKind::Fuel, "used up its fuel".to_owned()),
+        Some(Trap::Interrupt) => return (FaultKind::Deadline, "was still running at its deadline".to_owned()),
+        _ => {}
+    }
+    if let Some(refused) = store.data().growth.refused() {
+        let end = match stage {
+            Stage::Instantiate => "and could not be instantiated",
+            Stage::Run => "and then failed",
+        };
+        return (FaultKind::Memory, format!("{refused}, {end}"));
+    }
+    let root = error.root_cause().to_string();
+    if LIMIT_MESSAGES.iter().any(|message| root.contains(message)) {
+        return (FaultKind::Limit, format!("broke a bound: {root}"));
+    }
+    if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
+        return (FaultKind::Trap, format!("ended its instance with exit({code})"));
+    }
+    match (stage, trap) {
+        (Stage::Instantiate, Some(trap)) => (FaultKind::Instantiate, format!("could not be instantiated: {trap}")),
+        (Stage::Instantiate, None) => (FaultKind::Instantiate, format!("could not be instantiated: {root}")),
+        (Stage::Run, Some(trap)) => (FaultKind::Trap, format!("trapped: {trap}")),
+        // Raised by a host function: the guest gave it something that no well-made guest can.
+        (Stage::Run, None) if error.downcast_ref::<WasmBacktrace>().is_some() => {
+            (FaultKind::Trap, format!("trapped in a call to the host: {root}"))
+        }
+        // The function returned, and what it returned cannot be read.
+        (Stage::Run, None) => (FaultKind::BadAnswer, format!("gave an answer that cannot be read: {root}")),
+    }
+}
+
+/// The guest's frames, innermost first.
+fn frames(error: &wasmtime::Error) -> Vec<String> {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
+    backtrace
+        .frames()
+        .iter()
+        .map(|frame| {
+            let name = match frame.func_name() {
+                // Without the hash that the compiler puts behind every name.
+                Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
+                None => format!("function {}", frame.func_index()),
+            };
+            let mut name: String = name.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
+            if let Some((file, line)) = frame.symbols().first().and_then(|at| Some((at.file()?, at.line()?))) {
+                let file: String = file.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
+                name.push_str(&format!(" at {file}:{line}"));
+            }
+            name
+        })
+        .collect()
+}

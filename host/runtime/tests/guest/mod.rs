@@ -1,0 +1,150 @@
+//! Guests written in a test: a core module in text with the right exports, made into a component.
+//!
+//! Every function answers well unless its body is replaced. Results are laid out by hand, as the canonical ABI says:
+//! a `result` has its discriminant at 0 and its payload at 8, and zeroed memory is a good answer to most questions.
+#![allow(dead_code, reason = "each test binary uses another part")]
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use wit_component::{ComponentEncoder, StringEncoding};
+use wit_parser::Resolve;
+
+/// Where a zeroed result is: `ok`, and a status that says `created`.
+pub const ZERO: u32 = 4096;
+/// Where the answer of `check` is: `ok`, version `7`, no attributes.
+pub const REPORT: u32 = 8192;
+/// Where an answer `err(not-found("nothing here"))` is.
+pub const NOT_FOUND: u32 = 8448;
+/// Scratch memory for bodies.
+pub const SCRATCH: u32 = 16384;
+
+/// A guest in the making.
+pub struct Guest {
+    bodies: BTreeMap<&'static str, String>,
+    imports: String,
+    extra: String,
+    worlds: Vec<&'static str>,
+    logs: bool,
+}
+
+impl Guest {
+    /// A backend that answers everything, without logs.
+    pub fn new() -> Self {
+        let mut bodies = BTreeMap::new();
+        for function in ["create", "start", "signal", "remove", "inspect", "list"] {
+            bodies.insert(function, format!("i32.const {ZERO}"));
+        }
+        bodies.insert("check", format!("i32.const {REPORT}"));
+        bodies.insert("describe", "i32.const 2048".to_owned());
+        bodies.insert("logs", format!("i32.const {NOT_FOUND}"));
+        Self { bodies, imports: String::new(), extra: String::new(), worlds: Vec::new(), logs: false }
+    }
+
+    /// Replaces the body of an exported function.
+    pub fn body(mut self, function: &'static str, body: impl Into<String>) -> Self {
+        self.bodies.insert(function, body.into());
+        self
+    }
+
+    /// Imports a function of an interface of `seawall:host`.
+    pub fn import(mut self, interface: &'static str, function: &str, signature: &str) -> Self {
+        let name = format!("seawall:host/{interface}@0.1.0");
+        let id = function.rsplit(']').next().unwrap();
+        self.imports.push_str(&format!("(import \"{name}\" \"{function}\" (func ${id} {signature}))\n"));
+        if !self.worlds.contains(&interface) {
+            self.worlds.push(interface);
+        }
+        self
+    }
+
+    /// Adds fields to the module: functions, data, globals.
+    pub fn field(mut self, field: &str) -> Self {
+        self.extra.push_str(field);
+        self
+    }
+
+    /// Exports `logs` too.
+    pub fn logs(mut self) -> Self {
+        self.logs = true;
+        self
+    }
+
+    /// The component.
+    pub fn component(&self) -> Cow<'static, [u8]> {
+        let mut module = wat::parse_str(self.module()).unwrap();
+        let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
+        let mut resolve = Resolve::default();
+        resolve.push_dir(wit.join("host")).unwrap();
+        resolve.push_dir(wit.join("backend")).unwrap();
+        let plugin = if self.logs { "plugin-logs" } else { "plugin" };
+        let imports: String =
+            self.worlds.iter().map(|interface| format!("import seawall:host/{interface}@0.1.0;\n")).collect();
+        let world =
+            format!("package test:guest;\nworld guest {{\ninclude seawall:backend/{plugin}@0.1.0;\n{imports}}}");
+        let package = resolve.push_str("guest.wit", &world).unwrap();
+        let world = resolve.select_world(&[package], Some("guest")).unwrap();
+        wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+        let encoded = ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap();
+        Cow::Owned(encoded)
+    }
+
+    fn module(&self) -> String {
+        let key = "(param i32 i32 i64 i32 i32 i32)";
+        let signatures = [
+            ("describe", "execution-backend", "describe", String::new()),
+            ("check", "execution-backend", "check", String::new()),
+            ("create", "execution-backend", "create", "(param i32)".to_owned()),
+            ("start", "execution-backend", "start", key.to_owned()),
+            ("signal", "execution-backend", "signal", format!("{key} (param i32)")),
+            ("remove", "execution-backend", "remove", format!("{key} (param i32)")),
+            ("inspect", "execution-backend", "inspect", "(param i32 i32)".to_owned()),
+            ("list", "execution-backend", "list", "(param i32 i32 i32)".to_owned()),
+            ("logs", "logs", "open", format!("{key} (param i32 i32 i64 i32 i64 i32 i64 i32 i32 i32)")),
+        ];
+        let mut functions = String::new();
+        for (name, interface, export, params) in signatures {
+            if name == "logs" && !self.logs {
+                continue;
+            }
+            let body = &self.bodies[name];
+            functions.push_str(&format!(
+                "(func ${name} (export \"seawall:backend/{interface}@0.1.0#{export}\") {params} (result i32)\n{body})\n"
+            ));
+        }
+        let word = |value: u32| value.to_le_bytes().map(|byte| format!("\\{byte:02x}")).concat();
+        let info: String = [(1024, 4), (1032, 5), (1040, 4), (0, 0), (0, 0)]
+            .map(|(pointer, length)| word(pointer) + &word(length))
+            .concat();
+        format!(
+            r#"(module
+            {imports}
+            (memory (export "memory") 2)
+            (global $top (mut i32) (i32.const 65536))
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+              (local $at i32)
+              (local.set $at (i32.and (i32.add (global.get $top) (i32.const 7)) (i32.const -8)))
+              (global.set $top (i32.add (local.get $at) (local.get 3)))
+              (block $fits
+                (br_if $fits (i32.le_u (global.get $top) (i32.mul (memory.size) (i32.const 65536))))
+                (if (i32.eq (memory.grow (i32.add (i32.shr_u (local.get 3) (i32.const 16)) (i32.const 1))) (i32.const -1))
+                  (then unreachable)))
+              (local.get $at))
+            {functions}
+            {extra}
+            (data (i32.const 1024) "test")
+            (data (i32.const 1032) "1.2.3")
+            (data (i32.const 1040) "Test")
+            (data (i32.const 2048) "{info}")
+            (data (i32.const {REPORT}) "\00\00\00\00\00\00\00\00{seven}\01\00\00\00")
+            (data (i32.const 8400) "7")
+            (data (i32.const {NOT_FOUND}) "\01\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00{text}\0c\00\00\00")
+            (data (i32.const 8420) "nothing here"))"#,
+            imports = self.imports,
+            extra = self.extra,
+            seven = word(8400),
+            text = word(8420),
+        )
+    }
+}
