@@ -1,3 +1,27 @@
-//! seawall
+//! Seawall: a host daemon that runs sessions through WebAssembly backends, and the command line that talks to it.
+//!
+//! ```text
+//!   cli ----> client ~~~ Unix socket ~~~> api ----> control ----> backends
+//!    |                                     ^           ^             ^
+//!    `----> daemon (signals) ----> app ----+-----------+-------------'
+//!                                   ^  wires them, and alone knows all of them
+//!                                 config
+//! ```
+//!
+//! `clap` is named in [`cli`] only, `axum` in [`api`] only, `wasmtime` nowhere.
 
-fn main() {}
+mod api;
+mod app;
+mod cli;
+mod client;
+mod config;
+mod daemon;
+mod embedded;
+mod exit;
+mod logging;
+mod problem;
+mod schema;
+
+fn main() -> std::process::ExitCode {
+    std::process::ExitCode::from(cli::main())
+}

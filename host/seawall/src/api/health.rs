@@ -1,0 +1,41 @@
+//! `/healthz`, `/readyz` and `/v1/version`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+
+use super::Api;
+
+/// It answers, hence it lives.
+pub(super) async fn alive() -> &'static str {
+    "ok\n"
+}
+
+#[derive(Serialize)]
+struct Readiness {
+    ready: bool,
+    /// Why not. Empty when it is.
+    reasons: Vec<String>,
+}
+
+/// Ready when every backend had its first check, however it went: an engine that is down must not keep the others'
+/// sessions waiting (B6).
+pub(super) async fn ready(State(api): State<Api>) -> Response {
+    let mut reasons: Vec<String> = api
+        .control
+        .backends()
+        .iter()
+        .filter(|status| status.checked_at.is_none())
+        .map(|status| format!("backend {} had no check yet", status.name))
+        .collect();
+    if api.drain.is_cancelled() {
+        reasons.push("the daemon is shutting down".to_owned());
+    }
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, axum::Json(Readiness { ready: reasons.is_empty(), reasons })).into_response()
+}
+
+pub(super) async fn version(State(api): State<Api>) -> Response {
+    axum::Json(&*api.version).into_response()
+}

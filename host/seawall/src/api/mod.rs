@@ -1,0 +1,59 @@
+//! The HTTP API, version 1, on a Unix socket.
+//!
+//! [`server`] owns the listener and every connection, and joins them; [`router`] says what stands where; one file a
+//! group of addresses. Every error is a problem document (see [`crate::problem`]), those of axum and of the address
+//! space itself included.
+//!
+//! Deliberately absent: decisions about sessions. A handler reads the request, asks [`Control`], and writes the answer.
+//! `axum` is named in this folder only.
+
+mod backends;
+mod events;
+mod extract;
+mod frame;
+mod health;
+mod logs;
+mod respond;
+mod server;
+mod sessions;
+mod state;
+#[cfg(test)]
+mod tests;
+mod until;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+pub(crate) use events::Missed;
+pub(crate) use frame::{Frame, FrameReader};
+pub(crate) use server::{Server, bind};
+pub(crate) use sessions::Downed;
+pub(crate) use state::{Api, Version};
+pub(crate) use until::Until;
+
+/// The largest body that is read.
+pub(crate) const MAX_BODY: usize = 1 << 20;
+
+/// What stands where.
+pub(crate) fn router(api: Api) -> Router {
+    let sessions = Router::new()
+        .route("/", get(sessions::list).post(sessions::create))
+        .route("/{id}", get(sessions::show).delete(sessions::remove))
+        .route("/{id}/start", post(sessions::start))
+        .route("/{id}/stop", post(sessions::stop))
+        .route("/{id}/wait", get(sessions::wait))
+        .route("/{id}/logs", get(logs::open));
+    Router::new()
+        .nest("/v1/sessions", sessions)
+        .route("/v1/events", get(events::open))
+        .route("/v1/backends", get(backends::list))
+        .route("/v1/backends/{name}", get(backends::show))
+        .route("/v1/down", post(sessions::down))
+        .route("/v1/version", get(health::version))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .fallback(respond::no_such_address)
+        .method_not_allowed_fallback(respond::no_such_method)
+        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
+        .with_state(api)
+}

@@ -1,0 +1,60 @@
+//! Problems as HTTP answers.
+
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use seawall_control::ControlError;
+
+use crate::problem::{Kind, Problem};
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(millis) = self.retry_after_ms {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(millis.div_ceil(1000)));
+        }
+        response
+    }
+}
+
+impl From<ControlError> for Problem {
+    fn from(error: ControlError) -> Self {
+        let text = error.to_string();
+        match error {
+            ControlError::NoSuchSession(_) => Self::new(Kind::NotFound, text),
+            ControlError::NoSuchBackend(_) => Self::new(Kind::NotFound, text),
+            ControlError::Ambiguous { .. } => Self::new(Kind::Ambiguous, text),
+            ControlError::NameTaken { .. } => Self {
+                problems: vec![seawall_model::Problem { field: "name".to_owned(), message: text.clone() }],
+                ..Self::new(Kind::Conflict, text)
+            },
+            ControlError::Invalid(invalid) => invalid.into(),
+            ControlError::Conflict(_) => Self::new(Kind::Conflict, text),
+            ControlError::BackendUnhealthy { .. } => Self::new(Kind::Unhealthy, text),
+            ControlError::Store(_) => Self::new(Kind::Store, crate::exit::chain(&error)),
+            ControlError::Backend(error) => error.into(),
+            ControlError::ShuttingDown => Self::new(Kind::ShuttingDown, text),
+        }
+    }
+}
+
+/// Nothing stands there.
+pub(super) async fn no_such_address(method: Method, uri: Uri) -> Problem {
+    Problem::new(Kind::NotFound, format!("there is no {method} {}: the API begins with /v1/", shown(uri.path())))
+}
+
+/// Something stands there that knows other methods.
+pub(super) async fn no_such_method(method: Method, uri: Uri) -> Problem {
+    Problem::new(Kind::MethodNotAllowed, format!("{method} means nothing at {}", shown(uri.path())))
+}
+
+/// As much of a text as an answer repeats.
+pub(super) fn shown(text: &str) -> String {
+    match text.char_indices().nth(120) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+    }
+}

@@ -1,0 +1,197 @@
+//! `/v1/sessions` and `/v1/down`.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use seawall_control::ControlError;
+use seawall_model::{BackendName, Session, SessionId, SessionSpec};
+use serde::{Deserialize, Serialize};
+
+use super::extract::{Json, Query, Reference};
+use super::{Api, Until};
+use crate::problem::{Kind, Problem};
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Filter {
+    /// Those that are over as well.
+    all: bool,
+    /// Those of one backend.
+    backend: Option<BackendName>,
+}
+
+pub(super) async fn list(State(api): State<Api>, Query(filter): Query<Filter>) -> Response {
+    let mut sessions = api.control.sessions();
+    sessions.retain(|session| {
+        (filter.all || !session.state.is_final())
+            && filter.backend.as_ref().is_none_or(|backend| session.backend == *backend)
+    });
+    axum::Json(sessions).into_response()
+}
+
+pub(super) async fn create(State(api): State<Api>, Json(spec): Json<SessionSpec>) -> Result<Response, Problem> {
+    api.check_options(&spec)?;
+    let session = api.control.create(spec).await.map_err(|error| match error {
+        // The address is right; what is named in the body is not there.
+        ControlError::NoSuchBackend(_) => Problem::field(Kind::Invalid, "backend", error.to_string()),
+        other => other.into(),
+    })?;
+    let mut response = (StatusCode::CREATED, axum::Json(&session)).into_response();
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/sessions/{}", session.id)) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
+}
+
+pub(super) async fn show(State(api): State<Api>, Reference(id): Reference) -> Result<Response, Problem> {
+    let id = api.control.resolve(&id)?;
+    Ok(axum::Json(find(&api, &id)?).into_response())
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Starting {
+    wait: bool,
+}
+
+pub(super) async fn start(
+    State(api): State<Api>,
+    Reference(id): Reference,
+    Query(query): Query<Starting>,
+) -> Result<Response, Problem> {
+    let id = api.control.resolve(&id)?;
+    let session = api.control.start_session(&id).await?;
+    if query.wait {
+        hold(&api, &id, Until::Settled, LONGEST_HOLD).await
+    } else {
+        Ok(axum::Json(session).into_response())
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Stopping {
+    wait: bool,
+    #[serde(with = "humantime_serde::option")]
+    grace: Option<Duration>,
+}
+
+impl Stopping {
+    fn grace(&self) -> Result<Option<Duration>, Problem> {
+        match self.grace {
+            Some(grace) if grace > MAX_GRACE => Err(Problem::field(Kind::Malformed, "grace", "at most 1h")),
+            grace => Ok(grace),
+        }
+    }
+}
+
+/// As in a spec.
+const MAX_GRACE: Duration = Duration::from_secs(3600);
+
+pub(super) async fn stop(
+    State(api): State<Api>,
+    Reference(id): Reference,
+    Query(query): Query<Stopping>,
+) -> Result<Response, Problem> {
+    let id = api.control.resolve(&id)?;
+    let session = api.control.stop(&id, query.grace()?).await?;
+    if query.wait { hold(&api, &id, Until::Ended, LONGEST_HOLD).await } else { Ok(axum::Json(session).into_response()) }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Removing {
+    wait: bool,
+    force: bool,
+}
+
+pub(super) async fn remove(
+    State(api): State<Api>,
+    Reference(id): Reference,
+    Query(query): Query<Removing>,
+) -> Result<Response, Problem> {
+    let id = api.control.resolve(&id)?;
+    api.control.remove(&id, query.force).await?;
+    if query.wait {
+        return hold(&api, &id, Until::Removed, LONGEST_HOLD).await;
+    }
+    match api.control.session(&id) {
+        Some(session) => Ok((StatusCode::ACCEPTED, axum::Json(session)).into_response()),
+        None => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Waiting {
+    r#for: Until,
+    #[serde(with = "humantime_serde::option")]
+    timeout: Option<Duration>,
+}
+
+/// A request is held open no longer; who wants to wait on asks again.
+const LONGEST_HOLD: Duration = Duration::from_secs(60);
+const USUAL_HOLD: Duration = Duration::from_secs(30);
+
+/// 200 and the session when it is so, 204 when it is gone and that was waited for, 202 and the session when it is not
+/// so yet and the time is over.
+pub(super) async fn wait(
+    State(api): State<Api>,
+    Reference(id): Reference,
+    Query(query): Query<Waiting>,
+) -> Result<Response, Problem> {
+    let timeout = query.timeout.unwrap_or(USUAL_HOLD).min(LONGEST_HOLD);
+    let id = match (api.control.resolve(&id), query.r#for) {
+        (Err(ControlError::NoSuchSession(_)), Until::Removed) => return Ok(StatusCode::NO_CONTENT.into_response()),
+        (id, _) => id?,
+    };
+    hold(&api, &id, query.r#for, timeout).await
+}
+
+async fn hold(api: &Api, id: &SessionId, until: Until, timeout: Duration) -> Result<Response, Problem> {
+    let waited = tokio::select! {
+        biased;
+        // Cancel-safe, all three: nothing is taken from anywhere.
+        () = api.drain.cancelled() => return Err(ControlError::ShuttingDown.into()),
+        waited = api.control.wait(id, |session| until.holds(session)) => Some(waited),
+        () = tokio::time::sleep(timeout) => None,
+    };
+    match waited {
+        Some(Ok(session)) => Ok(axum::Json(session).into_response()),
+        Some(Err(ControlError::NoSuchSession(_))) if until == Until::Removed => {
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
+        Some(Err(error)) => Err(error.into()),
+        None => match (find(api, id), until) {
+            (Err(_), Until::Removed) => Ok(StatusCode::NO_CONTENT.into_response()),
+            (session, _) => Ok((StatusCode::ACCEPTED, axum::Json(session?)).into_response()),
+        },
+    }
+}
+
+fn find(api: &Api, id: &SessionId) -> Result<Session, Problem> {
+    api.control.session(id).ok_or_else(|| ControlError::NoSuchSession(id.to_string()).into())
+}
+
+/// Which sessions are being stopped.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Downed {
+    /// Those that ran, or may have.
+    pub(crate) sessions: Vec<SessionId>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Down {
+    #[serde(with = "humantime_serde::option")]
+    grace: Option<Duration>,
+}
+
+pub(super) async fn down(State(api): State<Api>, Query(query): Query<Down>) -> Result<Response, Problem> {
+    let grace = Stopping { wait: false, grace: query.grace }.grace()?;
+    let sessions = api.control.stop_all(grace).await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(Downed { sessions })).into_response())
+}

@@ -1,0 +1,343 @@
+//! The API over a real socket, with a store, a control plane and a backend made here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use reqwest::{Method, StatusCode};
+use seawall_backend::{Error, ExecutionBackend, Info, Interface, LogChunk, LogStream, Source};
+use seawall_control::{Control, ControlConfig, Shutdown};
+use seawall_model::{
+    Exit, Found, Health, Inspection, Key, LogOptions, Page, Report, SessionName, SessionSpec, Signal, State, Status,
+    Timestamp, Workload,
+};
+use seawall_store::Store;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use super::{Api, Server, Version, bind, router};
+use crate::schema::Schema;
+
+/// Workloads in memory. A session with the label `bad` cannot be created; what it writes is `out` and `err`.
+struct Fake {
+    info: Info,
+    workloads: Mutex<BTreeMap<String, (u64, State)>>,
+}
+
+impl Fake {
+    fn new() -> Self {
+        let info = Info {
+            name: "fake".to_owned(),
+            version: "1.2.3".to_owned(),
+            description: "For tests".to_owned(),
+            config_schema: String::new(),
+            options_schema:
+                r#"{"type":"object","additionalProperties":false,"properties":{"speed":{"type":"integer"}}}"#.to_owned(),
+            interfaces: vec![Interface::Logs],
+        };
+        Self { info, workloads: Mutex::default() }
+    }
+}
+
+fn status(state: State) -> Status {
+    let exit = state.ended().then(|| Exit { signal: Some(15), ..Exit::default() });
+    Status { state, health: Health::Healthy, exit, created_at: None, started_at: None, handle: None }
+}
+
+#[async_trait]
+impl ExecutionBackend for Fake {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    async fn check(&self) -> Result<Report, Error> {
+        Ok(Report { version: "engine 9".to_owned(), attributes: Vec::new() })
+    }
+
+    async fn create(&self, key: &Key, _: &SessionName, spec: &SessionSpec) -> Result<Status, Error> {
+        if spec.labels.contains_key("bad") {
+            return Err(Error::invalid("image", "there is no such image"));
+        }
+        let mut workloads = self.workloads.lock().await;
+        let (_, state) = workloads.entry(key.session.to_string()).or_insert((key.incarnation, State::Created));
+        Ok(status(*state))
+    }
+
+    async fn start(&self, key: &Key) -> Result<Status, Error> {
+        self.workloads.lock().await.insert(key.session.to_string(), (key.incarnation, State::Running));
+        Ok(Status { started_at: Some(Timestamp::now()), ..status(State::Running) })
+    }
+
+    async fn signal(&self, key: &Key, _: Signal) -> Result<(), Error> {
+        self.workloads.lock().await.insert(key.session.to_string(), (key.incarnation, State::Exited));
+        Ok(())
+    }
+
+    async fn remove(&self, key: &Key, _: bool) -> Result<(), Error> {
+        self.workloads.lock().await.remove(key.session.as_str());
+        Ok(())
+    }
+
+    async fn inspect(&self, keys: &[Key]) -> Result<Inspection, Error> {
+        let workloads = self.workloads.lock().await;
+        let found = keys.iter().enumerate().filter_map(|(position, key)| {
+            workloads.get(key.session.as_str()).map(|(_, state)| Found { position, status: status(*state) })
+        });
+        Ok(Inspection { found: found.collect(), unknown: Vec::new() })
+    }
+
+    async fn list(&self, _: Option<&str>) -> Result<Page, Error> {
+        let workloads = self.workloads.lock().await;
+        let workloads = workloads.iter().map(|(session, (incarnation, state))| Workload {
+            session: session.parse().unwrap(),
+            incarnation: *incarnation,
+            status: status(*state),
+        });
+        Ok(Page { workloads: workloads.collect(), next: None })
+    }
+
+    async fn logs(&self, _: &Key, options: &LogOptions) -> Result<LogStream, Error> {
+        let chunk = |source, bytes: &'static [u8]| Ok(LogChunk { source, bytes: Bytes::from_static(bytes) });
+        let chunks = futures_util::stream::iter([chunk(Source::Stdout, b"out\xff"), chunk(Source::Stderr, b"err")]);
+        if options.follow { Ok(chunks.chain(futures_util::stream::pending()).boxed()) } else { Ok(chunks.boxed()) }
+    }
+}
+
+struct Daemon {
+    http: reqwest::Client,
+    server: Server,
+    control: Control,
+    store: Store,
+    _folder: tempfile::TempDir,
+}
+
+impl Daemon {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("data")).await.unwrap();
+        let fake: Arc<dyn ExecutionBackend> = Arc::new(Fake::new());
+        let options = BTreeMap::from([("fake".parse().unwrap(), Schema::new(&fake.info().options_schema).unwrap())]);
+        let backends = BTreeMap::from([("fake".parse().unwrap(), fake)]);
+        let control = Control::start(ControlConfig::default(), store.clone(), backends).await.unwrap();
+        let version = Version {
+            version: "0",
+            api: 1,
+            store: store.id().to_string(),
+            pid: std::process::id(),
+            started_at: Timestamp::now(),
+        };
+        let socket = folder.path().join("s");
+        let bound = bind(&socket).unwrap();
+        let api = Api::new(control.clone(), version, options);
+        let drain = api.drain.clone();
+        let server = Server::spawn(bound, router(api), drain);
+        let http = reqwest::Client::builder().unix_socket(socket).build().unwrap();
+        Self { http, server, control, store, _folder: folder }
+    }
+
+    async fn stop(self) {
+        self.server.drain();
+        self.control.shutdown(Shutdown::Leave, Duration::from_secs(10)).await.unwrap();
+        self.server.shutdown(Duration::from_secs(10)).await;
+        self.store.close().await;
+    }
+
+    async fn send(&self, method: Method, path: &str) -> (StatusCode, Value) {
+        answer(self.http.request(method, format!("http://s{path}")).send().await.unwrap()).await
+    }
+
+    async fn create(&self, spec: Value) -> (StatusCode, Value) {
+        answer(self.http.post("http://s/v1/sessions").json(&spec).send().await.unwrap()).await
+    }
+}
+
+async fn answer(response: reqwest::Response) -> (StatusCode, Value) {
+    let status = response.status();
+    let media = response.headers().get("content-type").map(|media| media.to_str().unwrap().to_owned());
+    let bytes = response.bytes().await.unwrap();
+    if status.is_client_error() || status.is_server_error() {
+        assert_eq!(media.as_deref(), Some("application/problem+json"), "{status} {bytes:?}");
+    }
+    let value =
+        serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into()));
+    (status, value)
+}
+
+#[tokio::test]
+async fn every_bad_request_is_a_problem_that_says_what_is_wrong() {
+    let daemon = Daemon::start().await;
+    let long = "x".repeat(2000);
+    let mut said = Vec::new();
+    for (method, path) in [
+        (Method::GET, "/".to_owned()),
+        (Method::GET, "/v1/nothing".to_owned()),
+        (Method::PUT, "/v1/sessions".to_owned()),
+        (Method::POST, "/healthz".to_owned()),
+        (Method::GET, "/v1/sessions?al=true".to_owned()),
+        (Method::GET, "/v1/sessions?all=maybe".to_owned()),
+        (Method::GET, "/v1/sessions/nobody".to_owned()),
+        (Method::GET, "/v1/sessions/%2e%2e%2f%2e%2e%2fetc%2fpasswd".to_owned()),
+        (Method::GET, "/v1/sessions/%ff%fe".to_owned()),
+        (Method::GET, "/v1/sessions/%00".to_owned()),
+        (Method::GET, format!("/v1/sessions/{long}")),
+        (Method::DELETE, "/v1/sessions/nobody?force=1".to_owned()),
+        (Method::POST, "/v1/sessions/nobody/start".to_owned()),
+        (Method::POST, "/v1/sessions/nobody/stop?grace=9h".to_owned()),
+        (Method::POST, "/v1/sessions/nobody/stop?grace=soon".to_owned()),
+        (Method::GET, "/v1/sessions/nobody/wait?for=ever".to_owned()),
+        (Method::GET, "/v1/sessions/nobody/logs?tail=-1".to_owned()),
+        (Method::GET, "/v1/sessions/nobody/logs?stdout=false&stderr=false".to_owned()),
+        (Method::GET, "/v1/events?since=yesterday".to_owned()),
+        (Method::GET, "/v1/backends/nobody".to_owned()),
+        (Method::GET, "/v1/backends/..%2f".to_owned()),
+    ] {
+        let shown = path.replace(&long, "x{2000}");
+        let (status, problem) = daemon.send(method.clone(), &path).await;
+        assert!(status.is_client_error(), "{method} {shown}: {status}");
+        assert_eq!(problem["status"], status.as_u16(), "{method} {shown}");
+        said.push(format!(
+            "{method} {shown}\n  {status}: {}",
+            problem["detail"].as_str().unwrap().replace(&long, "x{2000}")
+        ));
+    }
+    insta::assert_snapshot!(said.join("\n"));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn every_bad_body_is_a_problem_that_names_the_field() {
+    let daemon = Daemon::start().await;
+    let mut said = Vec::new();
+    for body in [
+        "",
+        "{",
+        "[]",
+        "{}",
+        r#"{"backend":"fake","comand":["x"]}"#,
+        r#"{"backend":"fake","resources":{"memory":"lots"}}"#,
+        r#"{"backend":"fake","env":{"1X":"y"},"working_dir":"here"}"#,
+        r#"{"backend":"fake","options":{"sped":1}}"#,
+        r#"{"backend":"fake","options":{"speed":"fast"}}"#,
+        r#"{"backend":"nobody"}"#,
+        r#"{"backend":"../x"}"#,
+        r#"{"backend":"fake","name":"a b"}"#,
+    ] {
+        let request = daemon.http.post("http://s/v1/sessions").header("content-type", "application/json").body(body);
+        let (status, problem) = answer(request.send().await.unwrap()).await;
+        assert!(status.is_client_error(), "{body}: {status}");
+        said.push(format!("{body}\n  {status}: {}\n  {}", problem["detail"], problem["problems"]));
+    }
+    insta::assert_snapshot!(said.join("\n"));
+
+    let request = daemon.http.post("http://s/v1/sessions").header("content-type", "text/plain").body("{}");
+    assert_eq!(answer(request.send().await.unwrap()).await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let huge = json!({"backend": "fake", "command": ["x".repeat(2 << 20)]});
+    assert_eq!(daemon.create(huge).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(daemon.send(Method::GET, "/v1/sessions?all=true").await.1, json!([]), "nothing was half-applied");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_daemon_says_who_it_is_and_when_it_is_ready() {
+    let daemon = Daemon::start().await;
+    assert_eq!(daemon.send(Method::GET, "/healthz").await, (StatusCode::OK, json!("ok\n")));
+    let (status, version) = daemon.send(Method::GET, "/v1/version").await;
+    assert_eq!((status, &version["store"]), (StatusCode::OK, &json!(daemon.store.id().as_str())));
+    loop {
+        let (status, ready) = daemon.send(Method::GET, "/readyz").await;
+        if status == StatusCode::OK {
+            assert_eq!(ready, json!({"ready": true, "reasons": []}));
+            break;
+        }
+        assert_eq!(ready["ready"], false);
+        tokio::task::yield_now().await;
+    }
+    let (_, backends) = daemon.send(Method::GET, "/v1/backends").await;
+    assert_eq!((&backends[0]["name"], &backends[0]["health"]), (&json!("fake"), &json!("healthy")));
+    assert_eq!(daemon.send(Method::GET, "/v1/backends/fake").await.1["info"]["version"], "1.2.3");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_goes_the_whole_way() {
+    let daemon = Daemon::start().await;
+    let spec = json!({"backend": "fake", "name": "web", "env": {"TOKEN": "hunter2"}, "options": {"speed": 3}});
+    let (status, session) = daemon.create(spec.clone()).await;
+    assert_eq!(status, StatusCode::CREATED);
+    assert_eq!(session["spec"]["env"]["TOKEN"], "[redacted]");
+    let id = session["id"].as_str().unwrap().to_owned();
+
+    let (status, settled) = daemon.send(Method::GET, "/v1/sessions/web/wait?for=settled&timeout=30s").await;
+    assert_eq!((status, &settled["state"]), (StatusCode::OK, &json!("running")));
+    assert_eq!(daemon.send(Method::GET, &format!("/v1/sessions/{}", &id[..6])).await.1["id"], json!(id));
+    assert_eq!(daemon.send(Method::GET, "/v1/sessions").await.1.as_array().unwrap().len(), 1);
+
+    let (status, problem) = daemon.create(spec).await;
+    assert_eq!((status, &problem["problems"][0]["field"]), (StatusCode::CONFLICT, &json!("name")));
+    assert_eq!(daemon.send(Method::DELETE, "/v1/sessions/web").await.0, StatusCode::CONFLICT);
+    let (status, _) = daemon.send(Method::GET, "/v1/sessions/web/wait?for=ended&timeout=1ms").await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+
+    let logs = daemon.http.get("http://s/v1/sessions/web/logs").send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(&logs[..], b"\x01\0\0\0\0\0\0\x04out\xff\x02\0\0\0\0\0\0\x03err");
+
+    let (status, stopped) = daemon.send(Method::POST, "/v1/sessions/web/stop?wait=true").await;
+    assert_eq!((status, &stopped["state"]), (StatusCode::OK, &json!("stopped")));
+    assert_eq!(daemon.send(Method::GET, "/v1/sessions").await.1, json!([]), "only with ?all=true");
+    assert_eq!(daemon.send(Method::GET, "/v1/sessions?all=true").await.1.as_array().unwrap().len(), 1);
+    assert_eq!(daemon.send(Method::DELETE, "/v1/sessions/web?wait=true").await.0, StatusCode::NO_CONTENT);
+    assert_eq!(daemon.send(Method::GET, &format!("/v1/sessions/{id}")).await.0, StatusCode::NOT_FOUND);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_made_stays_visible_with_its_reason() {
+    let daemon = Daemon::start().await;
+    daemon.create(json!({"backend": "fake", "name": "bad", "labels": {"bad": "yes"}})).await;
+    let (status, session) = daemon.send(Method::GET, "/v1/sessions/bad/wait?for=settled&timeout=30s").await;
+    assert_eq!((status, &session["state"]), (StatusCode::OK, &json!("failed")));
+    assert!(session["reason"].as_str().unwrap().contains("there is no such image"), "{session}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn streams_are_told_when_the_daemon_goes() {
+    let daemon = Daemon::start().await;
+    daemon.create(json!({"backend": "fake", "name": "web"})).await;
+    daemon.send(Method::GET, "/v1/sessions/web/wait?for=settled&timeout=30s").await;
+    let mut logs = daemon.http.get("http://s/v1/sessions/web/logs?follow=true").send().await.unwrap().bytes_stream();
+    let mut events = daemon.http.get("http://s/v1/events?follow=true&since=0").send().await.unwrap().bytes_stream();
+    assert!(logs.next().await.unwrap().unwrap().starts_with(&[1, 0, 0, 0]));
+    assert!(events.next().await.unwrap().unwrap().starts_with(b"id: 1\nevent: "));
+    daemon.stop().await;
+    let rest = |mut stream: std::pin::Pin<Box<dyn futures_util::Stream<Item = reqwest::Result<Bytes>>>>| async move {
+        let mut text = Vec::new();
+        while let Some(bytes) = stream.next().await {
+            text.extend_from_slice(&bytes.unwrap());
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    assert!(rest(Box::pin(logs)).await.contains("the daemon is shutting down"));
+    assert!(rest(Box::pin(events)).await.contains("event: end\n"));
+}
+
+#[tokio::test]
+async fn events_go_on_where_a_reader_left_off() {
+    let daemon = Daemon::start().await;
+    daemon.create(json!({"backend": "fake", "name": "web"})).await;
+    daemon.send(Method::GET, "/v1/sessions/web/wait?for=settled&timeout=30s").await;
+    let ids = |text: &str| -> Vec<u64> {
+        text.lines().filter_map(|line| line.strip_prefix("id: ")).map(|id| id.parse().unwrap()).collect()
+    };
+    let text = daemon.http.get("http://s/v1/events").send().await.unwrap().text().await.unwrap();
+    let all = ids(&text);
+    assert!(all.len() >= 2 && all.is_sorted(), "{text}");
+    let request = daemon.http.get("http://s/v1/events").header("last-event-id", all[0].to_string());
+    assert_eq!(ids(&request.send().await.unwrap().text().await.unwrap())[0], all[1]);
+    let text = daemon.http.get("http://s/v1/events?tail=1").send().await.unwrap().text().await.unwrap();
+    assert_eq!(ids(&text).len(), 1, "{text}");
+    daemon.stop().await;
+}

@@ -1,0 +1,82 @@
+//! `seawall backend ls|inspect`.
+
+use clap::Subcommand;
+use seawall_control::BackendStatus;
+use seawall_model::{BackendName, Timestamp};
+
+use super::Global;
+use super::format::{age, facts, latency, table};
+use crate::client::Client;
+use crate::exit::Failure;
+
+/// `backend`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Backend {
+    /// List backends
+    Ls,
+    /// Show a backend in full
+    Inspect {
+        /// Its name
+        backend: BackendName,
+    },
+}
+
+impl Backend {
+    /// Asks and shows.
+    pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
+        match self {
+            Self::Ls => {
+                let backends: Vec<BackendStatus> = client.get(&["backends"], &[]).await?;
+                global.show(&backends, |backends| list(backends, Timestamp::now()))?;
+            }
+            Self::Inspect { backend } => {
+                let status: BackendStatus = client.get(&["backends", backend.as_str()], &[]).await?;
+                global.show(&status, |status| describe(status, Timestamp::now()))?;
+            }
+        }
+        Ok(0)
+    }
+}
+
+fn list(backends: &[BackendStatus], now: Timestamp) -> String {
+    let header = ["NAME", "PLUGIN", "HEALTH", "CHECKED", "LATENCY", "ENGINE", "SESSIONS"];
+    let rows = backends.iter().map(|status| {
+        vec![
+            status.name.to_string(),
+            format!("{} {}", status.info.name, status.info.version),
+            status.health.to_string(),
+            status.checked_at.map_or_else(|| "-".to_owned(), |at| age(now, at)),
+            status.latency.map_or_else(|| "-".to_owned(), latency),
+            status.report.as_ref().map_or_else(|| "-".to_owned(), |report| report.version.clone()),
+            status.sessions.values().sum::<usize>().to_string(),
+        ]
+    });
+    table(&header, rows)
+}
+
+fn describe(status: &BackendStatus, now: Timestamp) -> String {
+    let interfaces: Vec<&str> = status.info.interfaces.iter().map(|interface| interface.as_str()).collect();
+    let sessions: Vec<String> = status.sessions.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    let some = |text: String| (!text.is_empty()).then_some(text);
+    let mut text = facts(&[
+        ("name", Some(status.name.to_string())),
+        ("plugin", Some(format!("{} {}", status.info.name, status.info.version))),
+        ("description", some(status.info.description.clone())),
+        ("interfaces", some(interfaces.join(", "))),
+        ("health", Some(format!("{} for {}", status.health, age(now, status.since)))),
+        ("checked", status.checked_at.map(|at| format!("{} ago", age(now, at)))),
+        ("latency", status.latency.map(latency)),
+        ("error", status.error.clone()),
+        ("failures", (status.failures > 0).then(|| format!("{} in a row", status.failures))),
+        ("engine", status.report.as_ref().map(|report| report.version.clone())),
+        ("sessions", some(sessions.join(", "))),
+    ]);
+    for (key, value) in status.report.iter().flat_map(|report| &report.attributes) {
+        text.push_str(&super::printable(&format!("  {key}: {value}\n")));
+    }
+    for condition in &status.conditions {
+        let line = format!("! {} for {}: {}\n", condition.kind, age(now, condition.since), condition.message);
+        text.push_str(&super::printable(&line));
+    }
+    text
+}

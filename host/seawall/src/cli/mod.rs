@@ -1,0 +1,248 @@
+//! The command line. One file a group of commands; each ends with [`Failure`], whose exit code is decided in
+//! [`crate::exit`].
+//!
+//! Deliberately absent: everything about sessions that the daemon knows better. A command reads its arguments, asks,
+//! waits and shows.
+
+mod backends;
+mod config;
+mod events;
+mod format;
+mod logs;
+mod plugin;
+mod run;
+mod serve;
+mod sessions;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use serde::Serialize;
+
+use crate::client::Client;
+use crate::config::default_socket;
+use crate::exit::{Code, Failure, TABLE};
+use crate::problem::Problem;
+
+/// Runs sessions (containers, processes) through WebAssembly backends.
+#[derive(Debug, Parser)]
+#[command(name = "seawall", version, after_help = TABLE, arg_required_else_help = true, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Global {
+    /// The daemon's socket. Default: seawall.sock in SEAWALL_DATA_DIR or in the default data directory
+    #[arg(long, global = true, env = "SEAWALL_SOCKET", value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print one JSON document (streams: one object a line), and errors as a problem document
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Serve(serve::Serve),
+    /// Stop every session; the daemon goes on
+    Down(sessions::Down),
+    /// Make a session and start it; prints its id
+    Run(Box<run::Run>),
+    /// List sessions
+    Ps(sessions::Ps),
+    /// Show sessions in full
+    Inspect(sessions::Inspect),
+    /// Start sessions that do not run
+    Start(sessions::Start),
+    /// Stop sessions: their stop signal, then KILL after a grace
+    Stop(sessions::Stop),
+    /// Remove sessions that are over
+    Rm(sessions::Rm),
+    /// Show what a session wrote
+    Logs(logs::Logs),
+    /// Wait until a session is over, and end with its exit code
+    Wait(sessions::Wait),
+    /// Show what happened
+    Events(events::Events),
+    /// Backends of the daemon
+    #[command(subcommand)]
+    Backend(backends::Backend),
+    /// Plugin files; works without a daemon
+    #[command(subcommand)]
+    Plugin(plugin::Plugin),
+    /// The daemon's configuration; works without a daemon
+    #[command(subcommand)]
+    Config(config::Config),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+impl Global {
+    fn client(&self) -> Result<Client, Failure> {
+        let socket = match &self.socket {
+            Some(socket) => socket.clone(),
+            None => default_socket()?,
+        };
+        Client::new(socket)
+    }
+
+    /// Prints a document: JSON if asked for, else as `text` says.
+    fn show<T: Serialize>(&self, document: &T, text: impl FnOnce(&T) -> String) -> Result<(), Failure> {
+        if self.json {
+            let json = serde_json::to_string_pretty(document).map_err(anyhow::Error::from)?;
+            say(&format!("{json}\n"))
+        } else {
+            say(&text(document))
+        }
+    }
+}
+
+/// Reads the command line, does what it says, and gives the exit code.
+pub(crate) fn main() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are asked for and no failure; clap knows.
+            let code = if error.use_stderr() { Code::Usage as u8 } else { 0 };
+            let _ = error.print();
+            return code;
+        }
+    };
+    let global = cli.global.clone();
+    match act(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            report(&global, &failure);
+            failure.code() as u8
+        }
+    }
+}
+
+fn act(cli: Cli) -> Result<u8, Failure> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Serve(serve) => serve.run(&global),
+        Command::Plugin(plugin) => plugin.run(&global),
+        Command::Config(config) => config.run(&global),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "seawall", &mut script);
+            say_bytes(&script)?;
+            Ok(0)
+        }
+        other => {
+            // A client does one thing at a time: one thread is enough, and starts sooner.
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(anyhow::Error::from)?;
+            let code = runtime.block_on(ask(global, other));
+            // A read from the terminal may still block a thread; the process ends all the same.
+            runtime.shutdown_background();
+            code
+        }
+    }
+}
+
+async fn ask(global: Global, command: Command) -> Result<u8, Failure> {
+    let client = global.client()?;
+    match command {
+        Command::Down(down) => down.run(&global, &client).await,
+        Command::Run(run) => run.run(&global, &client).await,
+        Command::Ps(ps) => ps.run(&global, &client).await,
+        Command::Inspect(inspect) => inspect.run(&global, &client).await,
+        Command::Start(start) => start.run(&global, &client).await,
+        Command::Stop(stop) => stop.run(&global, &client).await,
+        Command::Rm(rm) => rm.run(&global, &client).await,
+        Command::Logs(logs) => logs.run(&global, &client).await,
+        Command::Wait(wait) => wait.run(&global, &client).await,
+        Command::Events(events) => events.run(&global, &client).await,
+        Command::Backend(backend) => backend.run(&global, &client).await,
+        Command::Serve(_) | Command::Plugin(_) | Command::Config(_) | Command::Completions { .. } => Ok(0),
+    }
+}
+
+/// Prints on standard output. A reader that went away, as `head` does, is no failure.
+fn say(text: &str) -> Result<(), Failure> {
+    say_bytes(text.as_bytes())
+}
+
+fn say_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(anyhow::Error::new(error).context("failed to print").into()),
+    }
+}
+
+/// Prints a failure on standard error.
+fn report(global: &Global, failure: &Failure) {
+    let mut err = std::io::stderr().lock();
+    // If standard error is gone there is nobody to tell.
+    let _ = if global.json {
+        let document = as_document(failure);
+        serde_json::to_string(&document).map_or(Ok(()), |json| writeln!(err, "{json}"))
+    } else {
+        writeln!(err, "seawall: {}", printable(&failure.chain())).and_then(|()| frames(&mut err, failure))
+    };
+}
+
+fn frames(err: &mut impl std::io::Write, failure: &Failure) -> std::io::Result<()> {
+    if let Failure::Daemon(problem) = failure
+        && let Some(fault) = &problem.fault
+    {
+        for frame in &fault.backtrace {
+            writeln!(err, "    in {}", printable(frame))?;
+        }
+    }
+    Ok(())
+}
+
+/// A failure as the API would have said it, with the exit code beside it.
+fn as_document(failure: &Failure) -> serde_json::Value {
+    let code = failure.code() as u8;
+    let mut document = match failure {
+        Failure::Daemon(problem) => serde_json::to_value::<&Problem>(problem).unwrap_or_default(),
+        other => serde_json::json!({
+            "type": "urn:seawall:problem:command",
+            "title": "The command failed",
+            "detail": other.chain(),
+        }),
+    };
+    if let Some(fields) = document.as_object_mut() {
+        fields.insert("exit_code".to_owned(), code.into());
+    }
+    document
+}
+
+/// What others wrote must not steer the terminal.
+fn printable(text: &str) -> String {
+    let escape = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(escape) {
+        return text.to_owned();
+    }
+    text.chars().map(|c| if escape(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_others_wrote_does_not_steer_the_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\nc"), "a\\u{1b}[2Jb\nc");
+    }
+}

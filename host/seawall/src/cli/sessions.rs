@@ -1,0 +1,380 @@
+//! Commands about sessions that exist: `ps inspect start stop rm wait down`.
+//!
+//! Those that take several sessions go on after one that failed and end with the code of the first failure.
+
+use std::time::Duration;
+
+use clap::Args;
+use reqwest::Method;
+use seawall_model::{Session, SessionState, Timestamp};
+
+use super::format::{age, facts, state, table, what};
+use super::{Global, say};
+use crate::api::{Downed, Until};
+use crate::client::Client;
+use crate::exit::Failure;
+
+/// `ps`.
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// Show those that are over as well
+    #[arg(short, long)]
+    all: bool,
+    /// Print ids only
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl Ps {
+    /// Lists sessions.
+    pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
+        let query = [("all", self.all.to_string())];
+        let sessions: Vec<Session> = client.get(&["sessions"], &query).await?;
+        global.show(&sessions, |sessions| match self.quiet {
+            true => sessions.iter().map(|session| format!("{}\n", session.id)).collect(),
+            false => list(sessions, Timestamp::now()),
+        })?;
+        Ok(0)
+    }
+}
+
+fn list(sessions: &[Session], now: Timestamp) -> String {
+    let header = ["ID", "NAME", "BACKEND", "STATE", "HEALTH", "RESTARTS", "AGE", "COMMAND"];
+    let rows = sessions.iter().map(|session| {
+        vec![
+            session.id.short().to_owned(),
+            session.name.to_string(),
+            session.backend.to_string(),
+            state(session),
+            health(session),
+            session.restarts.to_string(),
+            age(now, session.created_at),
+            what(session),
+        ]
+    });
+    table(&header, rows)
+}
+
+/// Only what runs has a health worth showing.
+fn health(session: &Session) -> String {
+    match session.state {
+        SessionState::Running | SessionState::Unknown => word(&session.health),
+        _ => "-".to_owned(),
+    }
+}
+
+/// The word that a plain enum serialises as.
+pub(crate) fn word<T: serde::Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => "-".to_owned(),
+    }
+}
+
+/// `inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// Ids, beginnings of ids (4 digits or more), or names
+    #[arg(required = true, value_name = "SESSION")]
+    sessions: Vec<String>,
+}
+
+impl Inspect {
+    /// Shows each in full. With `--json` one session is one object, several are an array.
+    pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
+        let mut found = Vec::new();
+        for id in &self.sessions {
+            found.push(client.session(id).await?);
+        }
+        match found.as_slice() {
+            [session] => global.show(session, describe)?,
+            several => global.show(&several, |several| several.iter().map(describe).collect::<Vec<_>>().join("\n"))?,
+        }
+        Ok(0)
+    }
+}
+
+fn describe(session: &Session) -> String {
+    let spec = &session.spec;
+    let list = |words: &[String]| (!words.is_empty()).then(|| words.join(" "));
+    let pairs = |pairs: Vec<String>| (!pairs.is_empty()).then(|| pairs.join(", "));
+    facts(&[
+        ("id", Some(session.id.to_string())),
+        ("name", Some(session.name.to_string())),
+        ("backend", Some(session.backend.to_string())),
+        ("state", Some(state(session))),
+        ("reason", session.reason.clone()),
+        ("desired", Some(word(&session.desired))),
+        ("health", Some(health(session)).filter(|health| health != "-")),
+        ("exit", session.exit.as_ref().map(ToString::to_string)),
+        ("incarnation", Some(session.incarnation.to_string())),
+        ("restarts", Some(session.restarts.to_string())),
+        ("created", Some(session.created_at.to_string())),
+        ("started", session.started_at.map(|at| at.to_string())),
+        ("finished", session.finished_at.map(|at| at.to_string())),
+        ("image", spec.image.clone()),
+        ("command", list(&spec.command)),
+        ("env", pairs(spec.env.iter().map(|(key, value)| format!("{key}={value}")).collect())),
+        ("labels", pairs(spec.labels.iter().map(|(key, value)| format!("{key}={value}")).collect())),
+        ("working dir", spec.working_dir.clone()),
+        ("user", spec.user.clone()),
+        ("memory", spec.resources.memory.map(|size| size.to_string())),
+        ("cpus", spec.resources.cpus.map(|cpus| cpus.to_string())),
+        ("restart", Some(spec.restart.to_string())),
+    ])
+}
+
+/// `start`.
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// Ids, beginnings of ids (4 digits or more), or names
+    #[arg(required = true, value_name = "SESSION")]
+    sessions: Vec<String>,
+    /// Return as soon as it is wanted, before it runs
+    #[arg(long)]
+    no_wait: bool,
+    /// How long to wait until it runs
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+}
+
+impl Start {
+    /// Starts each and waits until it runs or a try failed.
+    pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
+        each(global, &self.sessions, async |id| {
+            let response = client.send(Method::POST, &["sessions", id, "start"], &[]).await?;
+            let session: Session = client.json(response).await?;
+            if self.no_wait {
+                return Ok(());
+            }
+            match client.wait(session.id.as_str(), Until::Settled, self.timeout).await? {
+                Some(session) => settled(&session),
+                None => Err(Failure::Session(format!("session {id} was removed meanwhile"))),
+            }
+        })
+        .await
+    }
+}
+
+fn settled(session: &Session) -> Result<(), Failure> {
+    let reason = session.reason.clone().unwrap_or_default();
+    match session.state {
+        SessionState::Failed | SessionState::Lost if session.started_at.is_none() => {
+            Err(Failure::Session(format!("session {} failed: {reason}", session.name)))
+        }
+        SessionState::Pending | SessionState::Created | SessionState::Unknown => Err(Failure::Pending(format!(
+            "session {} is not running yet: {reason}; Seawall goes on trying",
+            session.name
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// `stop`.
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    /// Ids, beginnings of ids (4 digits or more), or names
+    #[arg(required = true, value_name = "SESSION")]
+    sessions: Vec<String>,
+    /// How long after the stop signal it is killed. Default: as it was made, 10s if nothing was said
+    #[arg(short, long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    grace: Option<Duration>,
+    /// Return as soon as it is wanted, before it is over
+    #[arg(long)]
+    no_wait: bool,
+    /// How long to wait until it is over
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+}
+
+impl Stop {
+    /// Stops all of them at once, then waits for each.
+    pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
+        let query = grace(self.grace);
+        let asked = futures_util::future::join_all(self.sessions.iter().map(async |id| {
+            let response = client.send(Method::POST, &["sessions", id, "stop"], &query).await?;
+            client.json::<Session>(response).await
+        }))
+        .await;
+        let mut asked = asked.into_iter();
+        each(global, &self.sessions, async |_| {
+            let Some(asked) = asked.next() else { return Ok(()) };
+            let session = asked?;
+            if !self.no_wait {
+                client.wait(session.id.as_str(), Until::Ended, self.timeout).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn grace(grace: Option<Duration>) -> Vec<(&'static str, String)> {
+    grace.map(|grace| ("grace", humantime::format_duration(grace).to_string())).into_iter().collect()
+}
+
+/// `rm`.
+#[derive(Debug, Args)]
+pub(crate) struct Rm {
+    /// Ids, beginnings of ids (4 digits or more), or names
+    #[arg(required = true, value_name = "SESSION")]
+    sessions: Vec<String>,
+    /// Kill it if it runs
+    #[arg(short, long)]
+    force: bool,
+    /// Return as soon as it is wanted, before it is gone
+    #[arg(long)]
+    no_wait: bool,
+    /// How long to wait until it is gone
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+}
+
+impl Rm {
+    /// Removes each and waits until it is gone.
+    pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
+        each(global, &self.sessions, async |id| {
+            // A name may be taken again as soon as it is free: wait by the id.
+            let session = client.session(id).await?;
+            let id = session.id.as_str();
+            client.send(Method::DELETE, &["sessions", id], &[("force", self.force.to_string())]).await?;
+            if !self.no_wait {
+                client.wait(id, Until::Removed, self.timeout).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Does one thing to each, prints each that it was done to, and goes on after a failure.
+async fn each(
+    global: &Global,
+    sessions: &[String],
+    mut act: impl AsyncFnMut(&str) -> Result<(), Failure>,
+) -> Result<u8, Failure> {
+    let mut first = None;
+    let mut done = Vec::new();
+    for id in sessions {
+        match act(id).await {
+            Ok(()) if global.json => done.push(id),
+            Ok(()) => say(&format!("{id}\n"))?,
+            Err(failure) if first.is_none() => first = Some(failure),
+            Err(failure) => super::report(global, &failure),
+        }
+    }
+    if global.json {
+        global.show(&done, |_| String::new())?;
+    }
+    first.map_or(Ok(0), Err)
+}
+
+/// `wait`.
+#[derive(Debug, Args)]
+pub(crate) struct Wait {
+    /// An id, the beginning of one (4 digits or more), or a name
+    #[arg(value_name = "SESSION")]
+    session: String,
+    /// How long to wait
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+}
+
+impl Wait {
+    /// Waits until it is over and gives its code.
+    pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
+        let session = client.session(&self.session).await?;
+        let Some(session) = client.wait(session.id.as_str(), Until::Ended, self.timeout).await? else {
+            return Err(Failure::Session(format!("session {} was removed meanwhile", self.session)));
+        };
+        let code = session.exit.as_ref().and_then(seawall_model::Exit::shell_code);
+        if global.json {
+            global.show(&session, |_| String::new())?;
+        }
+        match (code, session.state) {
+            (Some(code), _) => {
+                if !global.json {
+                    say(&format!("{code}\n"))?;
+                }
+                Ok(code)
+            }
+            // It was stopped before it ever ran.
+            (None, SessionState::Stopped) if session.exit.is_none() => Ok(0),
+            (None, state) => {
+                let exit = session.exit.as_ref().map(ToString::to_string);
+                let why = session.reason.or(exit).unwrap_or_else(|| "nobody can say how it ended".to_owned());
+                Err(Failure::Session(format!("session {} is {state}: {why}", session.name)))
+            }
+        }
+    }
+}
+
+/// `down`.
+#[derive(Debug, Args)]
+pub(crate) struct Down {
+    /// How long after its stop signal a session is killed. Default: as each was made
+    #[arg(short, long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    grace: Option<Duration>,
+    /// How long to wait until all are over
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+}
+
+impl Down {
+    /// Stops every session and waits for each.
+    pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
+        let response = client.send(Method::POST, &["down"], &grace(self.grace)).await?;
+        let downed: Downed = client.json(response).await?;
+        let deadline = self.timeout.map(|timeout| tokio::time::Instant::now() + timeout);
+        for id in &downed.sessions {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(tokio::time::Instant::now()));
+            client.wait(id.as_str(), Until::Ended, left).await?;
+        }
+        global.show(&downed, |downed| match downed.sessions.len() {
+            0 => "no session was running\n".to_owned(),
+            1 => "1 session stopped\n".to_owned(),
+            many => format!("{many} sessions stopped\n"),
+        })?;
+        Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(edit: impl FnOnce(&mut Session)) -> Session {
+        let mut session: Session = serde_json::from_value(serde_json::json!({
+            "id": "0123456789abcdef", "name": "web", "backend": "docker", "desired": "running", "state": "running",
+            "health": "healthy", "exit": null, "incarnation": 2, "restarts": 1,
+            "created_at": "2026-01-01T00:00:00Z", "started_at": "2026-01-01T00:00:01Z", "finished_at": null,
+            "spec": {"backend": "docker", "image": "busybox", "command": ["sleep", "1000"],
+                     "env": {"TOKEN": "[redacted]"}, "resources": {"memory": "64MiB"}},
+        }))
+        .unwrap();
+        edit(&mut session);
+        session
+    }
+
+    #[test]
+    fn ps_shows_one_line_a_session() {
+        let now: Timestamp = "2026-01-01T01:30:00Z".parse().unwrap();
+        let sessions = [
+            session(|_| {}),
+            session(|session| {
+                session.name = "long-gone".parse().unwrap();
+                session.state = SessionState::Unknown;
+                session.last_state = Some(SessionState::Running);
+                session.spec.command = vec!["sh".to_owned(), "-c".to_owned(), "echo\n".repeat(30)];
+            }),
+            session(|session| session.state = SessionState::Stopped),
+        ];
+        insta::assert_snapshot!(list(&sessions, now));
+        insta::assert_snapshot!(list(&[], now));
+    }
+
+    #[test]
+    fn inspect_leaves_out_what_is_not_there() {
+        insta::assert_snapshot!(describe(&session(|session| session.reason = Some("why\x1b[0m".to_owned()))));
+    }
+}

@@ -1,0 +1,159 @@
+//! The command line's side of the API: HTTP over the daemon's Unix socket.
+//!
+//! Every failure is a [`Failure`]: no daemon, a connection that broke, or the daemon's own problem document.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::{Method, Response, StatusCode, Url};
+use seawall_model::Session;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::Until;
+use crate::exit::Failure;
+use crate::problem::{Kind, Problem};
+
+/// How long one request of a long wait is held open; the daemon's own bound is above it.
+const POLL: Duration = Duration::from_secs(25);
+
+/// A connection to the daemon.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    socket: PathBuf,
+}
+
+/// Query parameters.
+pub(crate) type Query<'a> = [(&'a str, String)];
+
+impl Client {
+    /// Connects with the first request, not before.
+    pub(crate) fn new(socket: PathBuf) -> Result<Self, Failure> {
+        let http = reqwest::Client::builder()
+            .unix_socket(socket.as_path())
+            .build()
+            .map_err(|error| Failure::Other(anyhow::Error::new(error).context("failed to set up the HTTP client")))?;
+        Ok(Self { http, socket })
+    }
+
+    /// A request that answers with JSON.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &Query<'_>) -> Result<T, Failure> {
+        let response = self.send(Method::GET, path, query).await?;
+        self.json(response).await
+    }
+
+    /// A request with a JSON body.
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, Failure> {
+        let request = self.http.post(self.url(path, &[])?).json(body);
+        let response = self.checked(request.send().await).await?;
+        self.json(response).await
+    }
+
+    /// A request without a body; the answer's status is a success.
+    pub(crate) async fn send(&self, method: Method, path: &[&str], query: &Query<'_>) -> Result<Response, Failure> {
+        let request = self.http.request(method, self.url(path, query)?);
+        self.checked(request.send().await).await
+    }
+
+    /// One session.
+    pub(crate) async fn session(&self, id: &str) -> Result<Session, Failure> {
+        self.get(&["sessions", id], &[]).await
+    }
+
+    /// Waits until a session is as asked. `None`: it is gone. Without `timeout` for as long as it takes.
+    pub(crate) async fn wait(
+        &self,
+        id: &str,
+        until: Until,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Session>, Failure> {
+        let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(tokio::time::Instant::now()));
+            let hold = left.map_or(POLL, |left| left.min(POLL));
+            let query = [("for", until.as_str().to_owned()), ("timeout", format!("{}ms", hold.as_millis()))];
+            let response = self.send(Method::GET, &["sessions", id, "wait"], &query).await?;
+            match response.status() {
+                StatusCode::NO_CONTENT => return Ok(None),
+                StatusCode::ACCEPTED => {
+                    let session: Session = self.json(response).await?;
+                    if left.is_some_and(|left| left <= hold) {
+                        let words = match &session.reason {
+                            Some(reason) => format!("{} ({reason})", session.state),
+                            None => session.state.to_string(),
+                        };
+                        return Err(Failure::Timeout(format!("session {id} is still {words}")));
+                    }
+                }
+                _ => return Ok(Some(self.json(response).await?)),
+            }
+        }
+    }
+
+    /// An answer's JSON.
+    pub(crate) async fn json<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
+        let bytes = response.bytes().await.map_err(|error| self.broken(error))?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            self.connection(anyhow::Error::new(error).context("the daemon's answer is not what this client expects"))
+        })
+    }
+
+    /// What a connection that broke in the middle of an answer is.
+    pub(crate) fn broken(&self, error: reqwest::Error) -> Failure {
+        self.connection(error.without_url().into())
+    }
+
+    fn connection(&self, source: anyhow::Error) -> Failure {
+        Failure::Connection { socket: self.socket.clone(), source }
+    }
+
+    fn url(&self, path: &[&str], query: &Query<'_>) -> Result<Url, Failure> {
+        let other = |message: &str| Failure::Other(anyhow::anyhow!("failed to build an address: {message}"));
+        // The host's name goes nowhere: the connection is the Unix socket.
+        let mut url = Url::parse("http://seawall/v1").map_err(|error| other(&error.to_string()))?;
+        for part in path {
+            // An address cannot carry these as names, and no session has them.
+            if matches!(*part, "" | "." | "..") {
+                let detail = format!("there is no session or backend {part:?}");
+                return Err(Problem::new(Kind::NotFound, detail).into());
+            }
+        }
+        url.path_segments_mut().map_err(|()| other("no path"))?.extend(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(url)
+    }
+
+    async fn checked(&self, result: Result<Response, reqwest::Error>) -> Result<Response, Failure> {
+        let response = match result {
+            Ok(response) => response,
+            Err(error) if error.is_connect() => {
+                return Err(Failure::NoDaemon { socket: self.socket.clone(), source: io_cause(&error) });
+            }
+            Err(error) => return Err(self.broken(error)),
+        };
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let bytes = response.bytes().await.map_err(|error| self.broken(error))?;
+        match serde_json::from_slice::<Problem>(&bytes) {
+            Ok(problem) => Err(problem.into()),
+            Err(_) => Err(self.connection(anyhow::anyhow!("what answers there is no Seawall daemon: HTTP {status}"))),
+        }
+    }
+}
+
+/// The system's own error inside of the HTTP client's.
+fn io_cause(error: &reqwest::Error) -> std::io::Error {
+    let mut next = std::error::Error::source(error);
+    while let Some(source) = next {
+        if let Some(io) = source.downcast_ref::<std::io::Error>() {
+            return std::io::Error::new(io.kind(), io.to_string());
+        }
+        next = source.source();
+    }
+    std::io::Error::other("the connection failed")
+}

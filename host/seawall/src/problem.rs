@@ -1,0 +1,309 @@
+//! What goes wrong, as the API says it: one problem document (RFC 9457) whatever the cause.
+//!
+//! Every error of the parts below is turned into a [`Problem`] here, and [`Kind::status`] is the one place that gives
+//! it an HTTP status. The exit codes of the command line are given in [`crate::exit`].
+
+use std::time::Duration;
+
+use seawall_backend::{Error as BackendError, Fault, FaultKind};
+use seawall_model::InvalidSpec;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What kind of problem it is: a stable word that programs may act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// The request cannot be read: bad JSON, an unknown field, a bad query.
+    Malformed,
+    /// The request was read and can never be carried out; `problems` names the fields.
+    Invalid,
+    /// A grant is missing, or the engine refused the credentials.
+    Denied,
+    /// No such session, backend or address.
+    NotFound,
+    /// That address knows other methods.
+    MethodNotAllowed,
+    /// It contradicts what is there: a name that is taken, a session that runs.
+    Conflict,
+    /// The prefix of an id fits several sessions.
+    Ambiguous,
+    /// The body is larger than the API takes.
+    TooLarge,
+    /// The body is not JSON.
+    UnsupportedMedia,
+    /// A pool or quota is used up for now.
+    Exhausted,
+    /// The backend cannot do that at all.
+    Unsupported,
+    /// The plugin's call came to no answer.
+    Fault,
+    /// The plugin's call took longer than its deadline.
+    Deadline,
+    /// The engine behind the backend cannot be reached.
+    Unavailable,
+    /// The backend is unhealthy, so that nothing new is placed on it.
+    Unhealthy,
+    /// The daemon is going down.
+    ShuttingDown,
+    /// What the daemon keeps cannot be read or written.
+    Store,
+    /// A defect of Seawall.
+    Internal,
+}
+
+impl Kind {
+    const ALL: [Self; 18] = [
+        Self::Malformed,
+        Self::Invalid,
+        Self::Denied,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::Ambiguous,
+        Self::TooLarge,
+        Self::UnsupportedMedia,
+        Self::Exhausted,
+        Self::Unsupported,
+        Self::Fault,
+        Self::Deadline,
+        Self::Unavailable,
+        Self::Unhealthy,
+        Self::ShuttingDown,
+        Self::Store,
+        Self::Internal,
+    ];
+
+    /// The HTTP status of each kind: the one place where it is decided.
+    pub(crate) fn status(self) -> u16 {
+        match self {
+            Self::Malformed => 400,
+            Self::Denied => 403,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::Conflict | Self::Ambiguous => 409,
+            Self::TooLarge => 413,
+            Self::UnsupportedMedia => 415,
+            Self::Invalid => 422,
+            Self::Exhausted => 429,
+            Self::Store | Self::Internal => 500,
+            Self::Unsupported => 501,
+            Self::Fault => 502,
+            Self::Unavailable | Self::Unhealthy | Self::ShuttingDown => 503,
+            Self::Deadline => 504,
+        }
+    }
+
+    /// The word in `type`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Invalid => "invalid",
+            Self::Denied => "denied",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::Conflict => "conflict",
+            Self::Ambiguous => "ambiguous",
+            Self::TooLarge => "too_large",
+            Self::UnsupportedMedia => "unsupported_media",
+            Self::Exhausted => "exhausted",
+            Self::Unsupported => "unsupported",
+            Self::Fault => "fault",
+            Self::Deadline => "deadline",
+            Self::Unavailable => "unavailable",
+            Self::Unhealthy => "unhealthy",
+            Self::ShuttingDown => "shutting_down",
+            Self::Store => "store",
+            Self::Internal => "internal",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Malformed => "The request cannot be read",
+            Self::Invalid => "The request cannot be carried out as it is",
+            Self::Denied => "Not allowed",
+            Self::NotFound => "Not found",
+            Self::MethodNotAllowed => "Method not allowed",
+            Self::Conflict => "In conflict with what is there",
+            Self::Ambiguous => "More than one session is meant",
+            Self::TooLarge => "The request is too large",
+            Self::UnsupportedMedia => "The body must be JSON",
+            Self::Exhausted => "Busy",
+            Self::Unsupported => "The backend cannot do that",
+            Self::Fault => "The plugin's call came to no answer",
+            Self::Deadline => "The plugin's call took too long",
+            Self::Unavailable => "The engine cannot be reached",
+            Self::Unhealthy => "The backend is unhealthy",
+            Self::ShuttingDown => "The daemon is shutting down",
+            Self::Store => "The daemon's store failed",
+            Self::Internal => "Internal error",
+        }
+    }
+}
+
+/// RFC 9457 wants a URI; this one names the kind and leads nowhere.
+const TYPE_PREFIX: &str = "urn:seawall:problem:";
+
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{TYPE_PREFIX}{}", self.as_str()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let word = text.strip_prefix(TYPE_PREFIX).unwrap_or_default();
+        // A newer daemon may know kinds that this client does not; its words are shown all the same.
+        Ok(Self::ALL.into_iter().find(|kind| kind.as_str() == word).unwrap_or(Self::Internal))
+    }
+}
+
+/// The document, `application/problem+json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Problem {
+    /// What kind.
+    #[serde(rename = "type")]
+    pub(crate) kind: Kind,
+    /// The kind in words.
+    pub(crate) title: String,
+    /// The HTTP status, again.
+    pub(crate) status: u16,
+    /// What happened, to what, and what to do next.
+    pub(crate) detail: String,
+    /// Each field at fault, where fields are at fault.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) problems: Vec<seawall_model::Problem>,
+    /// Trying again sooner is no use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) retry_after_ms: Option<u64>,
+    /// What cut the plugin's call off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fault: Option<Box<FaultDetail>>,
+}
+
+/// What cut a plugin's call off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct FaultDetail {
+    /// `trap`, `fuel`, `memory`, `deadline`, `limit`, `bad_answer`, `instantiate` or `internal`.
+    pub(crate) kind: String,
+    /// The exported function.
+    pub(crate) function: String,
+    /// The guest's frames, innermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) backtrace: Vec<String>,
+}
+
+impl Problem {
+    /// A problem of this kind.
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            title: kind.title().to_owned(),
+            status: kind.status(),
+            detail: detail.into(),
+            problems: Vec::new(),
+            retry_after_ms: None,
+            fault: None,
+        }
+    }
+
+    /// One field of the request at fault.
+    pub(crate) fn field(kind: Kind, field: impl Into<String>, message: impl Into<String>) -> Self {
+        let problem = seawall_model::Problem { field: field.into(), message: message.into() };
+        let detail = format!("{}: {}", problem.field, problem.message);
+        Self { problems: vec![problem], ..Self::new(kind, detail) }
+    }
+
+    fn retry_after(mut self, after: Option<Duration>) -> Self {
+        self.retry_after_ms = after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+}
+
+impl From<InvalidSpec> for Problem {
+    fn from(invalid: InvalidSpec) -> Self {
+        Self { problems: invalid.problems.clone(), ..Self::new(Kind::Invalid, invalid.to_string()) }
+    }
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        let kind = match fault.kind {
+            FaultKind::Deadline => Kind::Deadline,
+            FaultKind::Trap
+            | FaultKind::Fuel
+            | FaultKind::Memory
+            | FaultKind::Limit
+            | FaultKind::BadAnswer
+            | FaultKind::Instantiate => Kind::Fault,
+            FaultKind::Internal => Kind::Internal,
+        };
+        let detail = FaultDetail {
+            kind: fault.kind.as_str().to_owned(),
+            function: fault.function.to_owned(),
+            backtrace: fault.backtrace.clone(),
+        };
+        Self { fault: Some(Box::new(detail)), ..Self::new(kind, fault.to_string()) }
+    }
+}
+
+impl From<BackendError> for Problem {
+    fn from(error: BackendError) -> Self {
+        let text = error.to_string();
+        match error {
+            BackendError::NotFound(message) => Self::new(Kind::NotFound, message),
+            BackendError::Conflict { message, retry_after } => {
+                Self::new(Kind::Conflict, message).retry_after(retry_after)
+            }
+            BackendError::Invalid(invalid) => invalid.into(),
+            BackendError::Denied(message) => Self::new(Kind::Denied, message),
+            BackendError::Exhausted { message, retry_after } => {
+                Self::new(Kind::Exhausted, message).retry_after(retry_after)
+            }
+            BackendError::Unavailable { message, retry_after } => {
+                Self::new(Kind::Unavailable, message).retry_after(retry_after)
+            }
+            BackendError::Unsupported(message) => Self::new(Kind::Unsupported, message),
+            BackendError::Other(message) => Self::new(Kind::Internal, message),
+            BackendError::Full { retry_after, .. } => Self::new(Kind::Exhausted, text).retry_after(Some(retry_after)),
+            BackendError::Open { retry_after } => Self::new(Kind::Unavailable, text).retry_after(Some(retry_after)),
+            BackendError::Quarantined { retry_after, .. } => {
+                Self::new(Kind::Unavailable, text).retry_after(Some(retry_after))
+            }
+            BackendError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_reads_back_and_has_an_error_status() {
+        for kind in Kind::ALL {
+            assert!((400..600).contains(&kind.status()), "{kind:?}");
+            let problem = Problem::new(kind, "what happened");
+            let text = serde_json::to_string(&problem).unwrap();
+            assert_eq!(serde_json::from_str::<Problem>(&text).unwrap(), problem);
+        }
+    }
+
+    #[test]
+    fn a_kind_of_a_newer_daemon_keeps_its_words() {
+        let text = r#"{"type":"urn:seawall:problem:tides","title":"T","status":418,"detail":"the tide is out"}"#;
+        let problem: Problem = serde_json::from_str(text).unwrap();
+        assert_eq!((problem.kind, problem.detail.as_str()), (Kind::Internal, "the tide is out"));
+    }
+
+    #[test]
+    fn a_fault_names_its_function_and_frames() {
+        let fault = Fault {
+            kind: FaultKind::Fuel,
+            function: "execution-backend.check",
+            message: "used up its fuel".to_owned(),
+            backtrace: vec!["spin".to_owned()],
+        };
+        insta::assert_json_snapshot!(Problem::from(BackendError::Fault(fault)));
+    }
+}
