@@ -94,7 +94,8 @@ mod tests {
 
     #[test]
     fn an_address_of_another_kind_is_refused() {
-        for bad in ["", "/run/docker.sock", "unix://run/x", "ssh://host", "tcp://host", "tcp://:1", "tcp://h:0", "tcp://h:1/x"]
+        for bad in
+            ["", "/run/docker.sock", "unix://run/x", "ssh://host", "tcp://host", "tcp://:1", "tcp://h:0", "tcp://h:1/x"]
         {
             let error = Endpoint::parse(bad).unwrap_err().to_string();
             assert!(error.contains("tcp://127.0.0.1:2375"), "{error}");

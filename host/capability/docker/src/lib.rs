@@ -9,9 +9,19 @@
 //!
 //! Deliberately absent: deadlines and retries (the caller's), pulling images, and Docker's host configuration.
 
+mod config;
+mod connection;
 mod container;
 mod endpoint;
+mod fault;
 mod grant;
+mod identity;
+mod lifecycle;
+mod listing;
+mod logs;
+mod mounts;
+mod status;
+mod wire;
 
 pub use container::{Container, Engine, HealthCheck};
 pub use endpoint::InvalidEndpoint;
@@ -22,6 +32,9 @@ use std::sync::Arc;
 
 use seawall_backend::{Error, LogStream};
 use seawall_model::{BackendName, Found, Key, LogOptions, Page, Signal, Status, StoreId};
+
+use crate::connection::Connection;
+use crate::identity::Namespace;
 
 /// Whose containers these are, and what must never be mounted into one.
 #[derive(Clone, Debug)]
@@ -45,18 +58,17 @@ pub struct Docker {
 #[derive(Debug)]
 struct Inner {
     scope: Scope,
+    namespace: Namespace,
     grant: DockerGrant,
+    connection: Connection,
 }
 
 impl Docker {
     /// Does not touch the network.
     pub fn new(scope: Scope, grant: DockerGrant) -> Self {
-        Self { inner: Arc::new(Inner { scope, grant }) }
-    }
-
-    fn unfinished<T>(&self) -> Result<T, Error> {
-        let Inner { scope, grant } = &*self.inner;
-        Err(Error::Unsupported(format!("{} on {:?}", scope.backend, grant.host)))
+        let namespace = Namespace { store: scope.store.clone(), backend: scope.backend.clone() };
+        let connection = Connection::new(grant.host.as_deref());
+        Self { inner: Arc::new(Inner { scope, namespace, grant, connection }) }
     }
 
     /// Asks the Engine for its version.
@@ -64,62 +76,62 @@ impl Docker {
     /// # Errors
     /// `Unavailable` where it cannot be reached, `Denied` where it refuses us.
     pub async fn ping(&self) -> Result<Engine, Error> {
-        self.unfinished()
+        self.inner.connection.ping().await
     }
 
     /// Creates the container, or meets the one that an earlier try of the same key made.
     ///
     /// # Errors
     /// `Invalid` and `Denied` name the field; then nothing was made. `Conflict` where somebody else has the name.
-    pub async fn create(&self, _container: &Container) -> Result<Status, Error> {
-        self.unfinished()
+    pub async fn create(&self, container: &Container) -> Result<Status, Error> {
+        self.inner.create(container).await
     }
 
     /// Starts it; one that runs is left alone.
     ///
     /// # Errors
     /// `Conflict` for one that ended, `NotFound`, `Invalid` where the Engine cannot start what the spec says.
-    pub async fn start(&self, _key: &Key) -> Result<Status, Error> {
-        self.unfinished()
+    pub async fn start(&self, key: &Key) -> Result<Status, Error> {
+        self.inner.start(key).await
     }
 
     /// Sends a signal and does not wait. A container that is missing or does not run is success.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn signal(&self, _key: &Key, _signal: Signal) -> Result<(), Error> {
-        self.unfinished()
+    pub async fn signal(&self, key: &Key, signal: Signal) -> Result<(), Error> {
+        self.inner.signal(key, signal).await
     }
 
     /// Removes the container and its anonymous volumes. A missing one is success.
     ///
     /// # Errors
     /// `Conflict` for one that runs, without `force`.
-    pub async fn remove(&self, _key: &Key, _force: bool) -> Result<(), Error> {
-        self.unfinished()
+    pub async fn remove(&self, key: &Key, force: bool) -> Result<(), Error> {
+        self.inner.remove(key, force).await
     }
 
     /// Many at once; what is not there is left out.
     ///
     /// # Errors
     /// `Unavailable`: never an answer that leaves out what could not be asked about.
-    pub async fn inspect(&self, _keys: &[Key]) -> Result<Vec<Found>, Error> {
-        self.unfinished()
+    pub async fn inspect(&self, keys: &[Key]) -> Result<Vec<Found>, Error> {
+        self.inner.inspect(keys).await
     }
 
     /// A page of every container of this backend, ended ones too.
     ///
     /// # Errors
     /// `Unavailable`; `Invalid` for a cursor that is none.
-    pub async fn list(&self, _cursor: Option<&str>) -> Result<Page, Error> {
-        self.unfinished()
+    pub async fn list(&self, cursor: Option<&str>) -> Result<Page, Error> {
+        self.inner.list(cursor).await
     }
 
     /// Its output so far, and with `follow` what comes after.
     ///
     /// # Errors
     /// `NotFound`, `Unavailable`; once it flows, errors come as the stream's last item.
-    pub async fn logs(&self, _key: &Key, _options: &LogOptions) -> Result<LogStream, Error> {
-        self.unfinished()
+    pub async fn logs(&self, key: &Key, options: &LogOptions) -> Result<LogStream, Error> {
+        self.inner.logs(key, options).await
     }
 }

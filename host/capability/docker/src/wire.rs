@@ -1,0 +1,113 @@
+//! A plain GET to the Engine, for the two answers that bollard does not read as we need them.
+//!
+//! *Logs*: bollard tells a terminal's bytes from framed ones by looking at the first byte, holds them back to the end
+//! of a line, and panics at a frame of an unknown kind. *Lists*: a sweep needs six fields of each container, and
+//! bollard decodes all of them.
+//!
+//! There is no task: whoever reads the answer drives the connection, and dropping it closes the connection.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bollard::errors::Error as Bollard;
+use bytes::{Bytes, BytesMut};
+use futures_util::future::{Either, select};
+use http_body_util::Empty;
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::rt::{Read, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::endpoint::Endpoint;
+
+/// The most that a whole answer may take: a listing has about 1.5 KiB for each container.
+const MAX_ANSWER: usize = 256 << 20;
+/// The most of an error's text.
+const MAX_ERROR: usize = 64 << 10;
+
+/// The body of an answer, with the connection that it comes over.
+pub(crate) struct Answer {
+    connection: Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
+    body: Incoming,
+    // Without it the connection would count as given up.
+    _sender: SendRequest<Empty<Bytes>>,
+}
+
+/// Asks for `path`, query included, and returns when the head of the answer is there.
+pub(crate) async fn get(endpoint: &Endpoint, path: &str) -> Result<Answer, Bollard> {
+    match endpoint {
+        Endpoint::Unix(socket) => ask(UnixStream::connect(socket).await?, "docker", path).await,
+        Endpoint::Tcp(address) => ask(TcpStream::connect(address).await?, address, path).await,
+    }
+}
+
+async fn ask<S>(stream: S, host: &str, path: &str) -> Result<Answer, Bollard>
+where
+    TokioIo<S>: Read + Write + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
+    let mut connection: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>> = Box::pin(connection);
+    let request = hyper::Request::get(path).header(hyper::header::HOST, host).body(Empty::new())?;
+    let (response, connection) = match select(std::pin::pin!(sender.send_request(request)), &mut connection).await {
+        Either::Left((response, _)) => (response?, Some(connection)),
+        // The connection is over; if it brought an answer, that is here already.
+        Either::Right((_, response)) => (response.await?, None),
+    };
+    let status = response.status();
+    let mut answer = Answer { connection, body: response.into_body(), _sender: sender };
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let text = answer.collect(MAX_ERROR).await?;
+    let message = serde_json::from_slice::<Message>(&text)
+        .map_or_else(|_| String::from_utf8_lossy(&text).into_owned(), |message| message.message);
+    Err(Bollard::DockerResponseServerError { status_code: status.as_u16(), message })
+}
+
+#[derive(serde::Deserialize)]
+struct Message {
+    message: String,
+}
+
+impl Answer {
+    /// The next piece of the body.
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Bytes>>> {
+        if let Some(connection) = &mut self.connection
+            && connection.as_mut().poll(cx).is_ready()
+        {
+            // What went wrong with it, the body says.
+            self.connection = None;
+        }
+        loop {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn collect(&mut self, limit: usize) -> Result<BytesMut, Bollard> {
+        let mut all = BytesMut::new();
+        while let Some(piece) = std::future::poll_fn(|cx| self.poll_data(cx)).await {
+            let piece = piece?;
+            if all.len() + piece.len() > limit {
+                let message = format!("an answer of more than {limit} bytes");
+                return Err(Bollard::JsonDataError { message, column: 0 });
+            }
+            all.extend_from_slice(&piece);
+        }
+        Ok(all)
+    }
+
+    /// The whole body.
+    pub(crate) async fn bytes(mut self) -> Result<Bytes, Bollard> {
+        Ok(self.collect(MAX_ANSWER).await?.freeze())
+    }
+}
