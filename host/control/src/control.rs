@@ -1,29 +1,32 @@
-//! The handle.
+//! The handle: what the daemon's interfaces may ask for. Requests that change something are in `commands.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
 use seawall_backend::{ExecutionBackend, LogStream};
-use seawall_model::{BackendName, LogOptions, Session, SessionId, SessionSpec};
+use seawall_model::{BackendName, LogOptions, Session, SessionId, SessionState};
 use seawall_store::{Event, Store};
 use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::{BackendStatus, ControlConfig, ControlError, ShutdownError, StartError};
-
-/// What becomes of sessions when the daemon ends (A8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shutdown {
-    /// They run on, and are adopted at the next start.
-    Leave,
-    /// They are stopped first, each with its grace, and stay stopped.
-    Stop,
-}
+use crate::backend::Backend;
+use crate::clock::Clock;
+use crate::core::Core;
+use crate::draft::{Marks, is_live, key};
+use crate::plan::{Action, plan};
+use crate::state::{Entry, Resolved, Sessions};
+use crate::sweep::Sweep;
+use crate::worker::kick;
+use crate::{BackendStatus, ControlConfig, ControlError, StartError, health};
 
 /// A handle of the control plane; clones are cheap and mean the same. Dropping all of them ends nothing: see
 /// [`Control::shutdown`].
 #[derive(Clone)]
-pub struct Control {}
+pub struct Control {
+    pub(crate) core: Arc<Core>,
+}
 
 impl Control {
     /// Loads what is stored, adopts it, and starts the sweeps and checks. Waits for no backend.
@@ -35,57 +38,59 @@ impl Control {
         store: Store,
         backends: BTreeMap<BackendName, Arc<dyn ExecutionBackend>>,
     ) -> Result<Self, StartError> {
+        Self::start_at(Clock::System, config, store, backends).await
+    }
+
+    /// The same, by another clock.
+    pub(crate) async fn start_at(
+        clock: Clock,
+        config: ControlConfig,
+        store: Store,
+        backends: BTreeMap<BackendName, Arc<dyn ExecutionBackend>>,
+    ) -> Result<Self, StartError> {
         config.validate().map_err(StartError::Config)?;
-        let _ = (store.load().await.map_err(StartError::Store)?, backends);
-        Ok(Self {})
-    }
+        let kept = store.load().await.map_err(StartError::Store)?;
+        let now = clock.now();
+        let backends = backends.into_iter().map(|(name, driver)| (name.clone(), Backend::new(name, driver, now)));
+        let core = Arc::new(Core {
+            config,
+            store,
+            clock,
+            sessions: Sessions::default(),
+            backends: backends.collect(),
+            tasks: TaskTracker::new(),
+            soft: CancellationToken::new(),
+            hard: CancellationToken::new(),
+            closing: AtomicBool::new(false),
+        });
 
-    /// Stores a new session, to be made and started; returns at once, with its state `pending`.
-    ///
-    /// # Errors
-    /// `Invalid`, `NoSuchBackend`, `BackendUnhealthy`, `NameTaken`, `Store`, `ShuttingDown`.
-    pub async fn create(&self, spec: SessionSpec) -> Result<Session, ControlError> {
-        let _ = spec;
-        Err(ControlError::ShuttingDown)
-    }
-
-    /// Wants a session to run that does not: a new incarnation. One that runs, or is about to, is left alone.
-    ///
-    /// # Errors
-    /// `NoSuchSession`, `NoSuchBackend`, `BackendUnhealthy`, `Conflict` while it is being stopped or removed, `Store`,
-    /// `ShuttingDown`.
-    pub async fn start_session(&self, id: &SessionId) -> Result<Session, ControlError> {
-        Err(ControlError::NoSuchSession(id.to_string()))
-    }
-
-    /// Wants a session not to run. It gets its stop signal, and SIGKILL after `grace` (absent: the spec's). Asking
-    /// again while it is being stopped can only shorten the grace. One that is not running stays as it is.
-    ///
-    /// # Errors
-    /// `NoSuchSession`, `NoSuchBackend`, `Conflict` while it is being removed, `Store`, `ShuttingDown`.
-    pub async fn stop(&self, id: &SessionId, grace: Option<Duration>) -> Result<Session, ControlError> {
-        let _ = grace;
-        Err(ControlError::NoSuchSession(id.to_string()))
-    }
-
-    /// Wants every session not to run, as [`Control::stop`] does for each; gives those that still ran or might have.
-    ///
-    /// # Errors
-    /// `Store`: then none was changed.
-    pub async fn stop_all(&self, grace: Option<Duration>) -> Result<Vec<SessionId>, ControlError> {
-        let _ = grace;
-        Ok(Vec::new())
-    }
-
-    /// Wants a session to be gone, workload and record. [`Control::wait`] then ends with `NoSuchSession`. One that is
-    /// not over only with `force`: it is killed without grace. With `force`, the record of a session whose backend is
-    /// not configured is forgotten at once; what may be left of it is cleaned up when the backend is there again.
-    ///
-    /// # Errors
-    /// `NoSuchSession`, `NoSuchBackend`, `Conflict` without `force`, `Store`, `ShuttingDown`.
-    pub async fn remove(&self, id: &SessionId, force: bool) -> Result<(), ControlError> {
-        let _ = force;
-        Err(ControlError::NoSuchSession(id.to_string()))
+        let mut intents: HashMap<_, _> =
+            kept.intents.into_iter().map(|intent| (intent.session.clone(), intent)).collect();
+        for record in kept.sessions {
+            let doubt: Option<String> = if !core.backends.contains_key(record.backend()) {
+                let message =
+                    "the backend {} is not configured: add it to the configuration, or remove the session by force";
+                Some(message.replace("{}", record.backend().as_str()))
+            } else if is_live(record.state) {
+                Some("its backend was not asked since the daemon started".to_owned())
+            } else {
+                None
+            };
+            let marks = Marks { doubt: doubt.map(Into::into), ..Marks::default() };
+            let intent = intents.remove(&record.id);
+            core.sessions.insert(Entry::new(record, intent, marks));
+        }
+        for backend in core.backends.values() {
+            core.tasks.spawn(health::watch(Arc::clone(&core), Arc::clone(backend)));
+            core.tasks.spawn(Sweep::new(Arc::clone(&core), Arc::clone(backend)).run());
+        }
+        let context = core.context(true);
+        for entry in core.sessions.all() {
+            if entry.with(|cell| plan(&cell.draft(), &context)) != Action::Rest {
+                kick(&core, &entry);
+            }
+        }
+        Ok(Self { core })
     }
 
     /// Waits until `until` holds of a session. Dropping the future is safe.
@@ -93,19 +98,33 @@ impl Control {
     /// # Errors
     /// `NoSuchSession` when it is not there (any more), `ShuttingDown`.
     pub async fn wait(&self, id: &SessionId, until: impl Fn(&Session) -> bool + Send) -> Result<Session, ControlError> {
-        let _ = until;
-        Err(ControlError::NoSuchSession(id.to_string()))
+        let no_such = || ControlError::NoSuchSession(id.to_string());
+        let entry = self.core.sessions.get(id).ok_or_else(no_such)?;
+        let mut changed = entry.subscribe();
+        loop {
+            changed.mark_unchanged();
+            let session = entry.with(|cell| (!cell.removed).then(|| cell.session())).ok_or_else(no_such)?;
+            if until(&session) {
+                return Ok(session);
+            }
+            tokio::select! {
+                changed = changed.changed() => changed.map_err(|_| no_such())?,
+                () = self.core.soft.cancelled() => return Err(ControlError::ShuttingDown),
+            }
+        }
     }
 
     /// Every session, oldest first.
     pub fn sessions(&self) -> Vec<Session> {
-        Vec::new()
+        let entries = self.core.sessions.all();
+        let mut sessions: Vec<_> = entries.iter().map(|entry| entry.with(|cell| cell.session())).collect();
+        sessions.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        sessions
     }
 
     /// One session.
     pub fn session(&self, id: &SessionId) -> Option<Session> {
-        let _ = id;
-        None
+        self.core.sessions.get(id).map(|entry| entry.with(|cell| cell.session()))
     }
 
     /// Finds a session by its id, its name, or the beginning of its id (4 digits or more), in this order.
@@ -113,7 +132,12 @@ impl Control {
     /// # Errors
     /// `NoSuchSession`, `Ambiguous`.
     pub fn resolve(&self, text: &str) -> Result<SessionId, ControlError> {
-        Err(ControlError::NoSuchSession(text.to_owned()))
+        match self.core.sessions.resolve(text) {
+            Resolved::One(id) => Ok(id),
+            Resolved::Many(matches) => Err(ControlError::Ambiguous { prefix: text.to_owned(), matches }),
+            // A reference of a megabyte must not become a message of a megabyte.
+            Resolved::Nothing => Err(ControlError::NoSuchSession(text.chars().take(80).collect())),
+        }
     }
 
     /// Opens what a session wrote. The stream is the backend's own: nothing here has to go on for it.
@@ -121,13 +145,23 @@ impl Control {
     /// # Errors
     /// `NoSuchSession`, `NoSuchBackend`, `Conflict` if there is no workload yet, `Backend`.
     pub async fn logs(&self, id: &SessionId, options: LogOptions) -> Result<LogStream, ControlError> {
-        let _ = options;
-        Err(ControlError::NoSuchSession(id.to_string()))
+        let entry = self.core.sessions.get(id).ok_or_else(|| ControlError::NoSuchSession(id.to_string()))?;
+        let backend = self.core.backend(&entry.backend)?;
+        let (key, state, gone) = entry.with(|cell| (key(&cell.record), cell.record.state, cell.marks.gone));
+        if state == SessionState::Pending || key.incarnation == 0 {
+            return Err(ControlError::Conflict(format!("session {id} has written nothing: it was not made yet")));
+        }
+        if gone {
+            return Err(ControlError::Conflict(format!(
+                "session {id} has no output: its workload is not there, `seawall inspect {id}` says why"
+            )));
+        }
+        Ok(backend.driver.logs(&key, &options).await?)
     }
 
     /// Every backend, in the order of names, from one look: sums and states agree.
     pub fn backends(&self) -> Vec<BackendStatus> {
-        Vec::new()
+        self.core.backend_statuses()
     }
 
     /// One backend.
@@ -140,23 +174,11 @@ impl Control {
     /// # Errors
     /// `Store`.
     pub async fn events(&self, after: Option<u64>, limit: usize) -> Result<Vec<Event>, ControlError> {
-        let _ = (after, limit);
-        Ok(Vec::new())
+        self.core.store.events(after, limit).await.map_err(ControlError::Store)
     }
 
     /// Events as they happen. A receiver that falls behind is told how many it missed.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
-        broadcast::channel(1).1
-    }
-
-    /// Ends every task. With [`Shutdown::Stop`] sessions are stopped first. Calls to backends that are under way are
-    /// awaited; what is not done at the deadline is cut off, and settled at the next start. Requests made meanwhile
-    /// get `ShuttingDown`.
-    ///
-    /// # Errors
-    /// Not everything was done in time; every task is over all the same.
-    pub async fn shutdown(&self, mode: Shutdown, deadline: Duration) -> Result<(), ShutdownError> {
-        let _ = (mode, deadline);
-        Ok(())
+        self.core.store.subscribe()
     }
 }

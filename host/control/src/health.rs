@@ -1,12 +1,28 @@
-//! Health of backends (B1, B2).
+//! Health of backends (B1, B2): one check task for each.
+//!
+//! ```text
+//!            success, in time                          3 failures in a row
+//!   unknown ------------------> healthy <-> degraded ----------------------> unhealthy
+//!                                           late or busy
+//!   denied: unauthenticated at once. Any success leads back.
+//! ```
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use seawall_backend::Info;
+use seawall_backend::{Error, Info};
 use seawall_model::{BackendName, Report, SessionState, Timestamp};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::CheckConfig;
+use crate::backend::{Backend, call};
+use crate::core::Core;
+use crate::events::{Kind, of_backend};
+use crate::sweep::spread;
+use crate::worker::kick;
 
 /// How well a backend can be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -93,4 +109,183 @@ pub struct BackendStatus {
     pub conditions: Vec<Condition>,
     /// Its sessions, by state; states without any are absent.
     pub sessions: BTreeMap<SessionState, usize>,
+}
+
+/// What is known of a backend's health. Its check task is the only writer, and a check that outlives its timeout is
+/// dropped with its answer: no late result can overwrite a newer one (B4).
+#[derive(Debug)]
+pub(crate) struct HealthCell {
+    pub(crate) health: BackendHealth,
+    pub(crate) since: Timestamp,
+    pub(crate) checked_at: Option<Timestamp>,
+    pub(crate) latency: Option<Duration>,
+    pub(crate) error: Option<String>,
+    pub(crate) failures: u32,
+    pub(crate) report: Option<Report>,
+}
+
+/// How a check ended.
+#[derive(Debug)]
+pub(crate) enum Checked {
+    /// Within its timeout.
+    Answer(Result<Report, Error>),
+    /// Not within its timeout.
+    TimedOut,
+}
+
+impl HealthCell {
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self {
+            health: BackendHealth::Unknown,
+            since: now,
+            checked_at: None,
+            latency: None,
+            error: None,
+            failures: 0,
+            report: None,
+        }
+    }
+
+    /// Takes in a check. Pure.
+    fn checked(&mut self, checked: Checked, latency: Duration, now: Timestamp, config: &CheckConfig) {
+        self.checked_at = Some(now);
+        self.latency = Some(latency);
+        let health = match checked {
+            Checked::Answer(Ok(report)) => {
+                self.report = Some(report);
+                self.error = None;
+                self.failures = 0;
+                if latency > config.degraded_after { BackendHealth::Degraded } else { BackendHealth::Healthy }
+            }
+            Checked::Answer(Err(error)) => {
+                self.error = Some(error.to_string());
+                match error {
+                    Error::Denied(_) => {
+                        self.failures = self.failures.saturating_add(1);
+                        BackendHealth::Unauthenticated
+                    }
+                    // Busy is not down (B8).
+                    Error::Exhausted { .. } | Error::Full { .. } => {
+                        self.failures = 0;
+                        BackendHealth::Degraded
+                    }
+                    _ => self.failed(config),
+                }
+            }
+            Checked::TimedOut => {
+                self.error = Some(format!("no answer within {}", humantime::format_duration(config.timeout)));
+                self.failed(config)
+            }
+        };
+        if self.health != health {
+            self.health = health;
+            self.since = now;
+        }
+    }
+
+    fn failed(&mut self, config: &CheckConfig) -> BackendHealth {
+        self.failures = self.failures.saturating_add(1);
+        if self.failures >= config.failures { BackendHealth::Unhealthy } else { self.health }
+    }
+}
+
+/// Checks a backend until the daemon ends: the task that owns its health. The first check is at once.
+pub(crate) async fn watch(core: Arc<Core>, backend: Arc<Backend>) {
+    let config = core.config.check;
+    loop {
+        let begun = Instant::now();
+        let check = call("check", backend.driver.check());
+        // Cancel-safe: a cancelled check counts as nothing.
+        let checked = tokio::select! {
+            checked = tokio::time::timeout(config.timeout, check) => checked.map_or(Checked::TimedOut, Checked::Answer),
+            () = core.soft.cancelled() => return,
+        };
+        let (now, latency) = (core.clock.now(), begun.elapsed());
+        let (before, after, error) = backend.with_health(|cell| {
+            let before = cell.health;
+            cell.checked(checked, latency, now, &config);
+            (before, cell.health, cell.error.clone())
+        });
+        if before != after {
+            let message = error.unwrap_or_else(|| format!("answered within {} ms", latency.as_millis()));
+            let kind = match after {
+                BackendHealth::Healthy => Some(Kind::BackendHealthy),
+                BackendHealth::Degraded => Some(Kind::BackendDegraded),
+                BackendHealth::Unhealthy => Some(Kind::BackendUnhealthy),
+                BackendHealth::Unauthenticated => Some(Kind::BackendUnauthenticated),
+                BackendHealth::Unknown => None,
+            };
+            if let Some(kind) = kind {
+                core.tell(of_backend(&backend.name, kind, now, message)).await;
+            }
+            if after.usable() {
+                wake(&core, &backend);
+            }
+        }
+        let interval = if after == BackendHealth::Healthy { config.interval } else { config.retry_interval };
+        tokio::select! {
+            () = tokio::time::sleep(spread(interval)) => {}
+            // Sweeps ask for it when they get through; never more often than this.
+            () = async {
+                tokio::time::sleep(SOONEST).await;
+                backend.check_now.notified().await;
+            } => {}
+            () = core.soft.cancelled() => return,
+        }
+    }
+}
+
+/// However often it is asked for, the next check is not sooner.
+const SOONEST: Duration = Duration::from_millis(500);
+
+/// What waited for the backend need not wait any longer.
+fn wake(core: &Arc<Core>, backend: &Backend) {
+    for entry in core.sessions.on(&backend.name, |cell| cell.working) {
+        entry.with(|cell| cell.marks.retry_at = None);
+        kick(core, &entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(checks: Vec<(Checked, u64)>) -> BackendHealth {
+        let mut cell = HealthCell::new(Timestamp::from_millis(0));
+        for (checked, seconds) in checks {
+            let latency = Duration::from_secs(seconds);
+            cell.checked(checked, latency, Timestamp::from_millis(1), &CheckConfig::default());
+        }
+        cell.health
+    }
+
+    fn good() -> (Checked, u64) {
+        (Checked::Answer(Ok(Report::default())), 0)
+    }
+
+    fn bad(error: Error) -> (Checked, u64) {
+        (Checked::Answer(Err(error)), 0)
+    }
+
+    #[test]
+    fn three_failures_in_a_row_are_unhealthy_and_one_success_is_healthy() {
+        let down = || bad(Error::unavailable("gone"));
+        assert_eq!(after(vec![down(), down()]), BackendHealth::Unknown);
+        assert_eq!(after(vec![good(), down(), down()]), BackendHealth::Healthy);
+        assert_eq!(after(vec![good(), down(), (Checked::TimedOut, 10), down()]), BackendHealth::Unhealthy);
+        assert_eq!(after(vec![good(), down(), down(), good(), down()]), BackendHealth::Healthy);
+        assert_eq!(after(vec![down(), down(), down(), good()]), BackendHealth::Healthy);
+    }
+
+    #[test]
+    fn slow_or_busy_is_degraded_and_not_down() {
+        assert_eq!(after(vec![(good().0, 6)]), BackendHealth::Degraded);
+        let busy = || bad(Error::Exhausted { message: "busy".to_owned(), retry_after: None });
+        assert_eq!(after(vec![busy(), busy(), busy(), busy()]), BackendHealth::Degraded);
+    }
+
+    #[test]
+    fn refused_credentials_are_unauthenticated_at_once() {
+        assert_eq!(after(vec![good(), bad(Error::Denied("no".to_owned()))]), BackendHealth::Unauthenticated);
+    }
 }

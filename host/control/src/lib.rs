@@ -20,12 +20,31 @@
 //! Deliberately absent: wasmtime, Docker, HTTP. Backends are reached through
 //! [`ExecutionBackend`](seawall_backend::ExecutionBackend) alone.
 
+mod backend;
+mod backoff;
+mod clock;
+mod commands;
 mod config;
 mod control;
+mod core;
+mod draft;
 mod error;
+mod events;
 mod health;
+mod hints;
+mod observe;
+mod orphans;
+mod plan;
+mod settle;
+mod shutdown;
+mod state;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod worker;
 
 pub use config::{Backoff, CheckConfig, ControlConfig};
-pub use control::{Control, Shutdown};
+pub use control::Control;
 pub use error::{ControlError, ShutdownError, StartError};
 pub use health::{BackendHealth, BackendStatus, Condition};
+pub use shutdown::Shutdown;

@@ -1,0 +1,309 @@
+//! Requests that change what is wanted. Each is stored before it is answered, and carried out by the session's worker.
+//!
+//! A request goes on when its caller goes away: it is a task of its own, so that memory and store always agree.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use seawall_model::{
+    BackendName, Desired, Health, InvalidName, InvalidSpec, Problem, Session, SessionId, SessionName, SessionSpec,
+    SessionState, Signal,
+};
+use seawall_store::{Act, Intent, SessionRecord, Write};
+
+use crate::control::Control;
+use crate::core::Core;
+use crate::draft::{Context, Draft, Marks};
+use crate::events::{Kind, of_session};
+use crate::observe::tell;
+use crate::state::Entry;
+use crate::worker::kick;
+use crate::{BackendHealth, ControlError};
+
+/// Ids are 64 random bits; names that the host makes have 32 of them.
+const TRIES: u32 = 5;
+
+impl Control {
+    /// Stores a new session, to be made and started; returns at once, with its state `pending`.
+    ///
+    /// # Errors
+    /// `Invalid`, `NoSuchBackend`, `BackendUnhealthy`, `NameTaken`, `Store`, `ShuttingDown`.
+    pub async fn create(&self, spec: SessionSpec) -> Result<Session, ControlError> {
+        self.request(|core| async move { core.create(spec).await }).await
+    }
+
+    /// Wants a session to run that does not: a new incarnation. One that runs, or is about to, is left alone.
+    ///
+    /// # Errors
+    /// `NoSuchSession`, `NoSuchBackend`, `BackendUnhealthy`, `Conflict` while it is being stopped or removed, `Store`,
+    /// `ShuttingDown`.
+    pub async fn start_session(&self, id: &SessionId) -> Result<Session, ControlError> {
+        let entry = self.entry(id)?;
+        self.request(|core| async move {
+            let health = core.backend(&entry.backend)?.health();
+            let error = core.backend(&entry.backend)?.error();
+            core.change(&entry, |draft, _| start(draft, health, error)).await?;
+            kick(&core, &entry);
+            Ok(entry.with(|cell| cell.session()))
+        })
+        .await
+    }
+
+    /// Wants a session not to run. It gets its stop signal, and SIGKILL after `grace` (absent: the spec's). Asking
+    /// again while it is being stopped can only shorten the grace. One that is not running stays as it is.
+    ///
+    /// # Errors
+    /// `NoSuchSession`, `NoSuchBackend`, `Conflict` while it is being removed, `Store`, `ShuttingDown`.
+    pub async fn stop(&self, id: &SessionId, grace: Option<Duration>) -> Result<Session, ControlError> {
+        let entry = self.entry(id)?;
+        self.request(|core| async move {
+            let over = entry.with(|cell| cell.record.state.is_final());
+            if !over {
+                core.backend(&entry.backend)?;
+            }
+            core.change(&entry, |draft, context| stop(draft, grace, context)).await?;
+            kick(&core, &entry);
+            Ok(entry.with(|cell| cell.session()))
+        })
+        .await
+    }
+
+    /// Wants every session not to run, as [`Control::stop`] does for each; gives those that still ran or might have.
+    ///
+    /// # Errors
+    /// `Store`: then none was changed.
+    pub async fn stop_all(&self, grace: Option<Duration>) -> Result<Vec<SessionId>, ControlError> {
+        let core = Arc::clone(&self.core);
+        join(self.core.tasks.spawn(async move { core.stop_all(grace).await })).await
+    }
+
+    /// Wants a session to be gone, workload and record. [`Control::wait`] then ends with `NoSuchSession`. One that is
+    /// not over only with `force`: it is killed without grace. With `force`, the record of a session whose backend is
+    /// not configured is forgotten at once; what may be left of it is cleaned up when the backend is there again.
+    ///
+    /// # Errors
+    /// `NoSuchSession`, `NoSuchBackend`, `Conflict` without `force`, `Store`, `ShuttingDown`.
+    pub async fn remove(&self, id: &SessionId, force: bool) -> Result<(), ControlError> {
+        let entry = self.entry(id)?;
+        self.request(|core| async move {
+            if let Err(missing) = core.backend(&entry.backend) {
+                return if force { core.forget(&entry).await } else { Err(missing) };
+            }
+            core.change(&entry, |draft, _| remove(draft, force)).await?;
+            kick(&core, &entry);
+            Ok(())
+        })
+        .await
+    }
+
+    fn entry(&self, id: &SessionId) -> Result<Arc<Entry>, ControlError> {
+        self.core.sessions.get(id).ok_or_else(|| ControlError::NoSuchSession(id.to_string()))
+    }
+
+    /// Runs a request to its end, whether or not the caller stays.
+    async fn request<T, F>(&self, request: impl FnOnce(Arc<Core>) -> F) -> Result<T, ControlError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ControlError>> + Send + 'static,
+    {
+        self.core.open()?;
+        join(self.core.tasks.spawn(request(Arc::clone(&self.core)))).await
+    }
+}
+
+async fn join<T>(task: tokio::task::JoinHandle<Result<T, ControlError>>) -> Result<T, ControlError> {
+    match task.await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // Only a runtime that ends cancels a request.
+        Err(_) => Err(ControlError::ShuttingDown),
+    }
+}
+
+impl Core {
+    async fn create(self: &Arc<Self>, mut spec: SessionSpec) -> Result<Session, ControlError> {
+        spec.validate()?;
+        let backend = self.backend(&spec.backend)?;
+        usable(&spec.backend, backend.health(), backend.error())?;
+        let given = spec.name.is_some();
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let id = SessionId::random();
+            let name = match &spec.name {
+                Some(name) if given => name.clone(),
+                _ => made_name(&spec.backend, &id)?,
+            };
+            spec.name = Some(name.clone());
+            let record = self.pending(id, name, spec.clone());
+            let intent =
+                Intent { session: record.id.clone(), incarnation: 1, act: Act::Create, since: record.created_at };
+            let event = of_session(&record, Kind::SessionCreated, record.created_at, "it was asked for");
+            let writes = vec![
+                Write::InsertSession(Box::new(record.clone())),
+                Write::PutIntent(intent.clone()),
+                Write::Event(event),
+            ];
+            match self.store.write(writes).await {
+                Ok(()) => {
+                    let entry = Entry::new(record, Some(intent), Marks { previous_gone: true, ..Marks::default() });
+                    let session = entry.with(|cell| cell.session());
+                    self.sessions.insert(Arc::clone(&entry));
+                    kick(self, &entry);
+                    return Ok(session);
+                }
+                Err(seawall_store::Error::IdTaken(_)) if attempt < TRIES => {}
+                Err(seawall_store::Error::NameTaken { .. }) if !given && attempt < TRIES => {}
+                Err(seawall_store::Error::NameTaken { name, by }) => return Err(ControlError::NameTaken { name, by }),
+                Err(error) => return Err(ControlError::Store(error)),
+            }
+        }
+    }
+
+    fn pending(&self, id: SessionId, name: SessionName, spec: SessionSpec) -> SessionRecord {
+        SessionRecord {
+            id,
+            name,
+            spec,
+            desired: Desired::Running,
+            incarnation: 1,
+            restarts: 0,
+            failures: 0,
+            state: SessionState::Pending,
+            health: Health::Unknown,
+            exit: None,
+            handle: None,
+            created_at: self.clock.now(),
+            started_at: None,
+            finished_at: None,
+            restart_at: None,
+            reason: None,
+        }
+    }
+
+    pub(crate) async fn stop_all(self: &Arc<Self>, grace: Option<Duration>) -> Result<Vec<SessionId>, ControlError> {
+        let (mut writes, mut changed, mut stopping) = (Vec::new(), Vec::new(), Vec::new());
+        let context = self.context(true);
+        for entry in self.sessions.all() {
+            let right = entry.commit().await;
+            let before = entry.with(|cell| {
+                let wanted = cell.record.desired == Desired::Running && !cell.removed;
+                wanted.then(|| (cell.draft(), Arc::clone(&cell.record)))
+            });
+            let Some((mut draft, record)) = before else { continue };
+            let intent = draft.intent.clone();
+            if !record.state.is_final() {
+                stopping.push(entry.id.clone());
+            }
+            stop(&mut draft, grace, &context)?;
+            writes.extend(draft.writes((&record, intent.as_ref())));
+            changed.push((entry, right, draft));
+        }
+        if !writes.is_empty() {
+            self.store.write(writes).await.map_err(ControlError::Store)?;
+        }
+        for (entry, right, draft) in changed {
+            entry.publish(&right, &draft, None);
+            drop(right);
+            kick(self, &entry);
+        }
+        Ok(stopping)
+    }
+
+    /// Deletes the record of a session whose backend is not configured.
+    async fn forget(&self, entry: &Entry) -> Result<(), ControlError> {
+        let right = entry.commit().await;
+        let record = entry.with(|cell| (!cell.removed).then(|| Arc::clone(&cell.record)));
+        let record = record.ok_or_else(|| ControlError::NoSuchSession(entry.id.to_string()))?;
+        let message =
+            "its record was forgotten; its backend is not configured, and what is left there is cleaned up when it is";
+        let event = of_session(&record, Kind::SessionRemoved, self.clock.now(), message);
+        let writes = vec![Write::DeleteSession(entry.id.clone()), Write::Event(event)];
+        self.store.write(writes).await.map_err(ControlError::Store)?;
+        entry.bury(&right);
+        self.sessions.remove(entry);
+        Ok(())
+    }
+}
+
+fn made_name(backend: &BackendName, id: &SessionId) -> Result<SessionName, ControlError> {
+    let digits = id.as_str().get(..8).unwrap_or(id.as_str());
+    format!("{backend}-{digits}").parse().map_err(|error: InvalidName| {
+        ControlError::Invalid(InvalidSpec {
+            problems: vec![Problem { field: "name".into(), message: error.to_string() }],
+        })
+    })
+}
+
+/// B9.
+fn usable(backend: &BackendName, health: BackendHealth, error: Option<String>) -> Result<(), ControlError> {
+    if health.usable() {
+        Ok(())
+    } else {
+        Err(ControlError::BackendUnhealthy { backend: backend.clone(), health, error })
+    }
+}
+
+fn start(draft: &mut Draft, health: BackendHealth, error: Option<String>) -> Result<(), ControlError> {
+    let id = &draft.record.id;
+    match draft.record.desired {
+        Desired::Removed => return Err(ControlError::Conflict(format!("session {id} is being removed"))),
+        Desired::Stopped if !draft.record.state.is_final() => {
+            return Err(ControlError::Conflict(format!(
+                "session {id} is being stopped: wait until it is (`seawall wait {id}`), then start it"
+            )));
+        }
+        Desired::Stopped | Desired::Running => {}
+    }
+    draft.marks.retry_at = None;
+    draft.marks.attempts = 0;
+    if draft.record.state.is_final() || draft.record.state == SessionState::Restarting {
+        usable(draft.record.backend(), health, error)?;
+        draft.record.desired = Desired::Running;
+        draft.record.failures = 0;
+        draft.next_incarnation();
+    }
+    Ok(())
+}
+
+fn stop(draft: &mut Draft, grace: Option<Duration>, context: &Context<'_>) -> Result<(), ControlError> {
+    if draft.record.desired == Desired::Removed {
+        return Err(ControlError::Conflict(format!("session {} is being removed", draft.record.id)));
+    }
+    draft.record.desired = Desired::Stopped;
+    if draft.record.state.is_final() {
+        return Ok(());
+    }
+    draft.marks.retry_at = None;
+    draft.marks.attempts = 0;
+    let spec = &draft.record.spec;
+    let kill_at = context.now + grace.or(spec.stop_grace).unwrap_or(SessionSpec::STOP_GRACE);
+    let signal = spec.stop_signal.unwrap_or(Signal::TERM);
+    match draft.open() {
+        Some(Act::Stop { signal, kill_at: before }) => {
+            draft.intend(draft.record.incarnation, Act::Stop { signal, kill_at: kill_at.min(before) }, context.now);
+        }
+        _ if matches!(draft.record.state, SessionState::Running | SessionState::Paused) => {
+            draft.marks.signalled = false;
+            draft.marks.killed_at = None;
+            draft.intend(draft.record.incarnation, Act::Stop { signal, kill_at }, context.now);
+            tell(draft, Kind::SessionStopping, format!("SIGKILL follows at {kill_at}"), context);
+        }
+        // It may be starting. If it runs when that is over, it gets what was asked for here.
+        _ => draft.marks.grace = grace,
+    }
+    Ok(())
+}
+
+fn remove(draft: &mut Draft, force: bool) -> Result<(), ControlError> {
+    if !force && !draft.record.state.is_final() && draft.record.desired != Desired::Removed {
+        let (id, state) = (&draft.record.id, draft.record.state);
+        return Err(ControlError::Conflict(format!(
+            "session {id} is {state}: stop it first (`seawall stop {id}`), or remove it by force"
+        )));
+    }
+    draft.record.desired = Desired::Removed;
+    draft.marks.retry_at = None;
+    draft.marks.attempts = 0;
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! What an answer about a workload means for its session: the state in a user's words, how it ended (A3), and what the
+//! restart policy says to that. Pure.
+
+use seawall_model::{Exit, Health, RestartPolicy, SessionState, State, Status};
+use seawall_store::Act;
+
+use crate::draft::{Context, Draft, is_live};
+use crate::events::{Kind, of_session};
+
+/// The answer changes nothing that is known: most answers of most sweeps.
+pub(crate) fn is_news(session: &crate::state::Cell, status: &Status) -> bool {
+    let (record, marks) = (&session.record, &session.marks);
+    let same_state = match status.state {
+        State::Created => record.state == SessionState::Created,
+        State::Running => record.state == SessionState::Running,
+        State::Paused => record.state == SessionState::Paused,
+        State::Exited | State::Dead => false,
+    };
+    let same_handle = status.handle.is_none() || status.handle == record.handle;
+    let settled = !matches!(session.intent.as_ref().map(|intent| intent.act), Some(Act::Create | Act::Start));
+    let certain = !marks.missing && !marks.look && marks.doubt.is_none();
+    !(same_state && same_handle && settled && certain && record.health == status.health)
+}
+
+/// Takes in what the backend says of the workload of the record's incarnation.
+///
+/// An end is final: whatever an older answer says later, that incarnation does not run again.
+pub(crate) fn observed(session: &mut Draft, status: &Status, context: &Context<'_>) {
+    session.marks.missing = false;
+    session.marks.look = false;
+    session.marks.doubt = None;
+    session.marks.gone = false;
+    if !is_live(session.record.state) && session.record.state != SessionState::Pending {
+        return;
+    }
+    if session.record.state == SessionState::Pending {
+        // Until now the handle was that of the incarnation before.
+        session.record.handle = None;
+    }
+    if status.handle.is_some() {
+        session.record.handle.clone_from(&status.handle);
+    }
+    match status.state {
+        State::Created => {
+            became(session, SessionState::Created);
+            session.record.health = Health::Unknown;
+            settle(session, |act| matches!(act, Act::Create));
+        }
+        State::Running | State::Paused => {
+            let first = session.record.started_at.is_none();
+            session.record.started_at = session.record.started_at.or(status.started_at).or(Some(context.now));
+            let paused = status.state == State::Paused;
+            became(session, if paused { SessionState::Paused } else { SessionState::Running });
+            if first {
+                let message = format!("incarnation {} runs", session.record.incarnation);
+                tell(session, Kind::SessionStarted, message, context);
+            }
+            health(session, status.health, context);
+            settle(session, |act| matches!(act, Act::Create | Act::Start));
+        }
+        State::Exited | State::Dead => {
+            if session.record.started_at.is_none() {
+                session.record.started_at = status.started_at;
+            }
+            ended(session, status.exit.clone().unwrap_or_default(), context);
+        }
+    }
+}
+
+/// Takes in that the workload is certainly not there any more (confirmed by a complete listing).
+pub(crate) fn vanished(session: &mut Draft, context: &Context<'_>) {
+    session.marks.missing = false;
+    session.marks.doubt = None;
+    session.marks.gone = true;
+    if is_live(session.record.state) {
+        let message = Some("its workload is no longer there".to_owned());
+        ended(session, Exit { message, ..Exit::default() }, context);
+    }
+}
+
+/// The workload is over, and how.
+fn ended(session: &mut Draft, mut exit: Exit, context: &Context<'_>) {
+    let finished_at = exit.at.unwrap_or(context.now);
+    exit.at = Some(finished_at);
+    let asked = session.asked_to_end();
+    let (state, kind) = classify(&exit, asked);
+    let message = format!("incarnation {}: {exit}", session.record.incarnation);
+
+    became(session, state);
+    session.record.health = Health::Unknown;
+    session.record.finished_at = Some(finished_at);
+    session.intent = None;
+    session.marks.retry_at = None;
+    session.marks.attempts = 0;
+    let failed = !exit.success();
+    session.record.exit = Some(exit);
+    tell(session, kind, message, context);
+    if asked {
+        session.record.failures = 0;
+        return;
+    }
+
+    let uptime = session.record.started_at.map(|started| finished_at.since(started)).unwrap_or_default();
+    if uptime >= context.config.healthy_uptime {
+        session.record.failures = 0;
+    }
+    // With `always` an end with 0 counts too: it is what the backoff and its reset go by.
+    if failed || session.record.spec.restart == RestartPolicy::Always {
+        session.record.failures = session.record.failures.saturating_add(1);
+    }
+    restart(session, failed, context);
+}
+
+/// A3: exit 0, or asked to, is `stopped`; nobody can say is `lost`; all else is `failed`.
+fn classify(exit: &Exit, asked: bool) -> (SessionState, Kind) {
+    if asked || exit.success() {
+        (SessionState::Stopped, Kind::SessionStopped)
+    } else if exit.unknown() {
+        (SessionState::Lost, Kind::SessionLost)
+    } else if exit.oom {
+        (SessionState::Failed, Kind::SessionOom)
+    } else {
+        (SessionState::Failed, Kind::SessionFailed)
+    }
+}
+
+fn restart(session: &mut Draft, failed: bool, context: &Context<'_>) {
+    let failures = session.record.failures;
+    let again = match session.record.spec.restart {
+        RestartPolicy::Never => false,
+        RestartPolicy::OnFailure { max } => failed && max.is_none_or(|max| failures <= max),
+        RestartPolicy::Always => true,
+    };
+    if again {
+        let delay = context.config.restart.delay(failures, context.jitter);
+        session.record.state = SessionState::Restarting;
+        session.record.restart_at = Some(context.now + delay);
+        let reason = session.record.exit.as_ref().map(ToString::to_string).unwrap_or_default();
+        session.record.reason = Some(reason);
+        let message = format!("incarnation {} follows in {} ms", session.record.incarnation + 1, delay.as_millis());
+        tell(session, Kind::SessionRestarting, message, context);
+    } else if let (true, RestartPolicy::OnFailure { max: Some(max) }) = (failed, session.record.spec.restart) {
+        session.record.reason =
+            Some(format!("it failed {failures} times in a row, and on-failure:{max} allows {max} restarts"));
+    }
+}
+
+fn health(session: &mut Draft, health: Health, context: &Context<'_>) {
+    let before = std::mem::replace(&mut session.record.health, health);
+    match (before, health) {
+        (Health::Unhealthy, Health::Healthy) => {
+            tell(session, Kind::SessionHealthy, "its health check passes again".to_owned(), context);
+        }
+        (before, Health::Unhealthy) if before != Health::Unhealthy => {
+            tell(session, Kind::SessionUnhealthy, "its health check fails".to_owned(), context);
+        }
+        _ => {}
+    }
+}
+
+fn became(session: &mut Draft, state: SessionState) {
+    if session.record.state != state {
+        session.record.state = state;
+        session.marks.looks = 0;
+    }
+    session.record.reason = None;
+    session.record.restart_at = None;
+}
+
+fn settle(session: &mut Draft, done: impl Fn(Act) -> bool) {
+    if session.intent.as_ref().is_some_and(|intent| done(intent.act)) {
+        session.intent = None;
+    }
+}
+
+pub(crate) fn tell(session: &mut Draft, kind: Kind, message: String, context: &Context<'_>) {
+    let event = of_session(&session.record, kind, context.now, message);
+    session.events.push(event);
+}

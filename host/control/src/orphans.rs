@@ -1,0 +1,103 @@
+//! Orphans: workloads that bear this host's stamp and that no session owns (A7).
+//!
+//! They come from a create that was cut off and landed late, or from a session that was forgotten while its backend was
+//! away. One is removed only if two complete listings had it and it is older than a grace. Sessions are looked up after
+//! the listing is complete, and under the session's lock: every session is stored before its workload is made.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use seawall_model::{Incarnation, Key, SessionId, SessionState, Timestamp, Workload};
+
+use crate::backend::{Backend, call};
+use crate::core::Core;
+use crate::events::{Kind, of_backend};
+use crate::state::{Cell, Commit};
+use crate::sweep::Listing;
+
+/// What was seen and not yet removed.
+#[derive(Default)]
+pub(crate) struct Orphans {
+    seen: HashMap<(SessionId, Incarnation), Seen>,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    first: Timestamp,
+    listings: u32,
+}
+
+/// Whether a workload is an orphan, and what must be held while it is removed.
+enum Verdict {
+    Owned,
+    Orphan(Option<Commit>),
+}
+
+impl Orphans {
+    /// Another listing should come soon.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.seen.is_empty()
+    }
+
+    /// Looks through a complete listing.
+    pub(crate) async fn judge(&mut self, core: &Arc<Core>, backend: &Backend, listing: &Listing) {
+        // What a clean listing did not have is gone by itself.
+        self.seen.retain(|place, _| listing.contains_key(place));
+        for (place, workload) in listing {
+            let Verdict::Orphan(right) = judge(core, workload) else {
+                self.seen.remove(place);
+                continue;
+            };
+            let now = core.clock.now();
+            let seen = self.seen.entry(place.clone()).or_insert(Seen { first: now, listings: 0 });
+            seen.listings += 1;
+            if seen.listings == 1 {
+                let message = format!("{} belongs to no session", describe(workload));
+                core.tell(of_backend(&backend.name, Kind::OrphanFound, now, message)).await;
+            }
+            if seen.listings < 2 || now.since(seen.first) < core.config.orphan_grace {
+                continue;
+            }
+            let key = Key {
+                session: workload.session.clone(),
+                incarnation: workload.incarnation,
+                handle: workload.status.handle.clone(),
+            };
+            let removed = call("remove", backend.driver.remove(&key, true)).await;
+            drop(right);
+            match removed {
+                Ok(()) => {
+                    self.seen.remove(place);
+                    let message = format!("{} belonged to no session and was removed", describe(workload));
+                    core.tell(of_backend(&backend.name, Kind::OrphanRemoved, core.clock.now(), message)).await;
+                }
+                Err(error) => {
+                    tracing::warn!(backend = %backend.name, %error, "{} could not be removed", describe(workload));
+                }
+            }
+        }
+    }
+}
+
+fn judge(core: &Core, workload: &Workload) -> Verdict {
+    let Some(entry) = core.sessions.get(&workload.session) else { return Verdict::Orphan(None) };
+    // Whoever holds it is about to change the session: judge it by the next listing.
+    let Some(right) = entry.try_commit() else { return Verdict::Owned };
+    if entry.with(|cell| is_left_over(cell, workload.incarnation)) {
+        Verdict::Orphan(Some(right))
+    } else {
+        Verdict::Owned
+    }
+}
+
+/// Older than the session's own. The one just before a pending incarnation is its worker's to remove. A newer one means
+/// that the store was put back to an earlier day: it is not touched.
+fn is_left_over(cell: &Cell, incarnation: Incarnation) -> bool {
+    let record = &cell.record;
+    let workers = record.state == SessionState::Pending && incarnation.saturating_add(1) == record.incarnation;
+    incarnation < record.incarnation && !workers && !cell.removed
+}
+
+fn describe(workload: &Workload) -> String {
+    format!("the workload of session {}, incarnation {}", workload.session, workload.incarnation)
+}

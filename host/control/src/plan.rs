@@ -1,0 +1,163 @@
+//! The planner: where a session is, and the one next step. Pure; time, the open intent and the backend's health are
+//! its inputs, so that it can be tried on every situation there is.
+//!
+//! ```text
+//!   wanted     state       step
+//!   running    pending     remove the incarnation before, then create
+//!              created     start
+//!              restarting  wait for the backoff, then the next incarnation
+//!              running     rest
+//!   stopped    pending     remove what an open create may have made, then `stopped`
+//!              created     remove, then `stopped`
+//!              restarting  `stopped`
+//!              running     signal; KILL at the end of the grace
+//!   removed    any         remove by force, then forget
+//! ```
+//!
+//! What keeps it safe: nothing is ever created while an older incarnation may be there; what is unknown or missing
+//! leads to no step while the session is wanted to run; and each step may be taken twice.
+
+use std::time::Duration;
+
+use seawall_model::{Desired, Incarnation, SessionSpec, SessionState, Signal, Timestamp};
+use seawall_store::Act;
+
+use crate::draft::{Context, Draft};
+
+/// The next step for a session.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Action {
+    /// None, until something changes.
+    Rest,
+    /// None before this.
+    WaitUntil(Timestamp),
+    /// None until the backend can be used.
+    AwaitBackend,
+    /// Ask the backend how the workload is.
+    Look,
+    /// Make the workload of the record's incarnation.
+    Create,
+    /// Start it.
+    Start,
+    /// Open a stop with the end of the grace. No act by itself.
+    BeginStop {
+        /// What it begins with.
+        signal: Signal,
+        /// The end of the grace.
+        kill_at: Timestamp,
+    },
+    /// Send a signal that belongs to the open stop.
+    Signal(Signal),
+    /// Remove the workload of this incarnation.
+    Remove(Incarnation),
+    /// Count up and make the workload anew. No act by itself.
+    Next,
+    /// It is stopped. No act by itself.
+    Stopped,
+    /// Nothing is under way: settle the intent. No act by itself.
+    Settle,
+    /// Delete the record.
+    Forget,
+}
+
+/// Between two KILLs, should one not be enough.
+const KILL_AGAIN: Duration = Duration::from_secs(5);
+
+/// The next step.
+pub(crate) fn plan(session: &Draft, context: &Context<'_>) -> Action {
+    if let Some(at) = session.marks.retry_at
+        && at > context.now
+    {
+        return Action::WaitUntil(at);
+    }
+    if session.marks.look {
+        return Action::Look;
+    }
+    match session.record.desired {
+        Desired::Running => wanted_running(session, context),
+        Desired::Stopped => wanted_stopped(session, context),
+        Desired::Removed => wanted_removed(session),
+    }
+}
+
+fn wanted_running(session: &Draft, context: &Context<'_>) -> Action {
+    match session.record.state {
+        SessionState::Pending => match remove_previous(session) {
+            Some(remove) => remove,
+            None if context.usable => Action::Create,
+            None => Action::AwaitBackend,
+        },
+        SessionState::Created if session.marks.missing => Action::Rest,
+        SessionState::Created => Action::Start,
+        SessionState::Restarting => match session.record.restart_at {
+            Some(at) if at > context.now => Action::WaitUntil(at),
+            _ => Action::Next,
+        },
+        // `Unknown` is what is shown, never what is recorded.
+        SessionState::Running | SessionState::Paused | SessionState::Unknown => Action::Rest,
+        SessionState::Stopped | SessionState::Failed | SessionState::Lost => settled(session),
+    }
+}
+
+fn wanted_stopped(session: &Draft, context: &Context<'_>) -> Action {
+    match session.record.state {
+        SessionState::Pending => {
+            remove_previous(session).or_else(|| remove_half_made(session)).unwrap_or(Action::Stopped)
+        }
+        SessionState::Created => match session.open() {
+            _ if session.marks.gone => Action::Stopped,
+            // It may run by now, and then is owed its grace.
+            Some(Act::Start) => Action::Look,
+            _ => Action::Remove(session.record.incarnation),
+        },
+        SessionState::Restarting => Action::Stopped,
+        SessionState::Running | SessionState::Paused => stop(session, context),
+        SessionState::Unknown => Action::Rest,
+        SessionState::Stopped | SessionState::Failed | SessionState::Lost => settled(session),
+    }
+}
+
+fn wanted_removed(session: &Draft) -> Action {
+    if session.record.state == SessionState::Pending
+        && let Some(remove) = remove_previous(session)
+    {
+        return remove;
+    }
+    if session.marks.gone || session.record.incarnation == 0 {
+        Action::Forget
+    } else {
+        Action::Remove(session.record.incarnation)
+    }
+}
+
+fn stop(session: &Draft, context: &Context<'_>) -> Action {
+    match session.open() {
+        Some(Act::Stop { kill_at, .. }) if context.now >= kill_at => match session.marks.killed_at {
+            Some(at) if at + KILL_AGAIN > context.now => Action::WaitUntil(at + KILL_AGAIN),
+            _ => Action::Signal(Signal::KILL),
+        },
+        Some(Act::Stop { kill_at, .. }) if session.marks.signalled => Action::WaitUntil(kill_at),
+        Some(Act::Stop { signal, .. }) => Action::Signal(signal),
+        _ => {
+            let spec = &session.record.spec;
+            let grace = session.marks.grace.or(spec.stop_grace).unwrap_or(SessionSpec::STOP_GRACE);
+            Action::BeginStop { signal: spec.stop_signal.unwrap_or(Signal::TERM), kill_at: context.now + grace }
+        }
+    }
+}
+
+/// While a session is pending, the workload before it may still be there.
+fn remove_previous(session: &Draft) -> Option<Action> {
+    let previous = session.record.incarnation.checked_sub(1).filter(|previous| *previous > 0)?;
+    (!session.marks.previous_gone).then_some(Action::Remove(previous))
+}
+
+/// What an open create may have made, or an open removal may have left.
+fn remove_half_made(session: &Draft) -> Option<Action> {
+    let may_be_there = matches!(session.open(), Some(Act::Create | Act::Remove)) && !session.marks.gone;
+    may_be_there.then_some(Action::Remove(session.record.incarnation))
+}
+
+fn settled(session: &Draft) -> Action {
+    if session.intent.is_some() { Action::Settle } else { Action::Rest }
+}

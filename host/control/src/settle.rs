@@ -1,0 +1,247 @@
+//! What the end of an act means for its session, and the way to the next one. Pure: [`advance`] takes a session through
+//! every step that needs no backend, and ends with one that does.
+
+use std::time::Duration;
+
+use seawall_backend::Error;
+use seawall_model::{Desired, Health, Incarnation, SessionState, Signal, Status, Timestamp};
+use seawall_store::Act;
+
+use crate::draft::{Context, Draft};
+use crate::events::Kind;
+use crate::observe::{observed, tell};
+use crate::plan::{Action, plan};
+
+/// What a worker does next.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    /// End: there is no work.
+    Rest,
+    /// Sleep, unless something changes.
+    WaitUntil(Timestamp),
+    /// Wait for the backend, unless something changes.
+    AwaitBackend,
+    /// Delete the record.
+    Forget,
+    /// Call the backend. The store knows of it.
+    Call(Call),
+}
+
+/// A call to a backend on behalf of one session.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Call {
+    /// `inspect` of one.
+    Look,
+    /// `create`.
+    Create,
+    /// `start`.
+    Start,
+    /// `signal`.
+    Signal(Signal),
+    /// `remove`, by force.
+    Remove(Incarnation),
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Outcome {
+    /// It was given up, since the session is no longer wanted to run. What it did is not known.
+    GivenUp,
+    /// The backend's answer: a status where the call has one; `None` to a look is that the workload was left out.
+    Answer(Result<Option<Status>, Error>),
+}
+
+/// A hint of the backend to try later is kept to, up to this.
+const LONGEST_HINT: Duration = Duration::from_secs(600);
+
+/// Takes the session to the next step that needs somebody else, and opens the intent of that step.
+pub(crate) fn advance(session: &mut Draft, context: &Context<'_>) -> Step {
+    loop {
+        let incarnation = session.record.incarnation;
+        match plan(session, context) {
+            Action::Rest => return Step::Rest,
+            Action::WaitUntil(at) => return Step::WaitUntil(at),
+            Action::AwaitBackend => {
+                session.record.reason =
+                    Some(format!("waits until the backend {} can be used", session.record.backend()));
+                return Step::AwaitBackend;
+            }
+            Action::Forget => return Step::Forget,
+            Action::Look => return Step::Call(Call::Look),
+            Action::Create => {
+                session.record.handle = None;
+                session.intend(incarnation, Act::Create, context.now);
+                return Step::Call(Call::Create);
+            }
+            Action::Start => {
+                session.intend(incarnation, Act::Start, context.now);
+                return Step::Call(Call::Start);
+            }
+            Action::Signal(signal) => return Step::Call(Call::Signal(signal)),
+            Action::Remove(incarnation) => {
+                session.intend(incarnation, Act::Remove, context.now);
+                return Step::Call(Call::Remove(incarnation));
+            }
+            Action::BeginStop { signal, kill_at } => {
+                session.marks.signalled = false;
+                session.marks.killed_at = None;
+                session.intend(incarnation, Act::Stop { signal, kill_at }, context.now);
+            }
+            Action::Next => {
+                session.record.restarts = session.record.restarts.saturating_add(1);
+                session.next_incarnation();
+            }
+            Action::Stopped => {
+                session.record.state = SessionState::Stopped;
+                session.record.health = Health::Unknown;
+                session.record.restart_at = None;
+                session.record.reason = None;
+                session.record.failures = 0;
+                session.intent = None;
+                tell(session, Kind::SessionStopped, "it will not be started again".to_owned(), context);
+            }
+            Action::Settle => session.intent = None,
+        }
+    }
+}
+
+/// Takes in how a call ended.
+pub(crate) fn settle(session: &mut Draft, call: &Call, outcome: Outcome, context: &Context<'_>) {
+    let answer = match outcome {
+        Outcome::GivenUp => return,
+        Outcome::Answer(answer) => answer,
+    };
+    match answer {
+        Ok(status) => answered(session, call, status.as_ref(), context),
+        Err(Error::NotFound(_)) if matches!(call, Call::Signal(_) | Call::Remove(_)) => {
+            answered(session, call, None, context);
+        }
+        Err(error) => failed(session, call, &error, context),
+    }
+}
+
+fn answered(session: &mut Draft, call: &Call, status: Option<&Status>, context: &Context<'_>) {
+    match (call, status) {
+        (Call::Create, Some(status)) => {
+            observed(session, status, context);
+            succeeded(session);
+        }
+        (Call::Look, Some(status)) => {
+            let attempts = session.marks.attempts;
+            observed(session, status, context);
+            succeeded(session);
+            if session.record.state == SessionState::Created {
+                // The start did not happen. If it failed, the next one waits.
+                session.intent = None;
+                session.marks.attempts = attempts;
+                let delay = context.config.retry.delay(attempts, context.jitter);
+                session.marks.retry_at = (attempts > 0).then(|| context.now + delay);
+            }
+        }
+        (Call::Start, Some(status)) => {
+            observed(session, status, context);
+            if session.record.state == SessionState::Created {
+                // Not an error, and not started either: do not ask again at once.
+                later(session, "the backend says that it is not started yet", None, context);
+            } else {
+                succeeded(session);
+            }
+        }
+        (Call::Look, None) => {
+            session.marks.look = false;
+            session.marks.missing = true;
+            succeeded(session);
+        }
+        (Call::Create | Call::Start, None) => later(session, "the backend gave no status", None, context),
+        (Call::Signal(signal), _) => {
+            if *signal == Signal::KILL {
+                session.marks.killed_at = Some(context.now);
+            }
+            session.marks.signalled = true;
+            session.marks.looks = 0;
+            succeeded(session);
+        }
+        (Call::Remove(incarnation), _) => {
+            if *incarnation == session.record.incarnation {
+                session.marks.gone = true;
+                session.marks.missing = false;
+                session.marks.doubt = None;
+            } else {
+                session.marks.previous_gone = true;
+            }
+            session.record.handle = None;
+            // With the session still wanted gone, the record is what is left to do.
+            if session.intent.as_ref().is_some_and(|intent| intent.act == Act::Remove) {
+                session.intent = None;
+            }
+            succeeded(session);
+        }
+    }
+}
+
+fn succeeded(session: &mut Draft) {
+    session.marks.attempts = 0;
+    session.marks.retry_at = None;
+}
+
+fn failed(session: &mut Draft, call: &Call, error: &Error, context: &Context<'_>) {
+    let never = match call {
+        // What a create does not find is what the spec names: an image, a program.
+        Call::Create => error.is_permanent() || matches!(error, Error::NotFound(_)),
+        Call::Start => error.is_permanent(),
+        Call::Look | Call::Signal(_) | Call::Remove(_) => false,
+    };
+    if never {
+        refused(session, call, error, context);
+        return;
+    }
+    if *call == Call::Start && matches!(error, Error::Conflict { .. } | Error::NotFound(_)) {
+        // It ended, or is not there: the backend knows which.
+        session.marks.look = true;
+        later(session, &error.to_string(), None, context);
+        session.marks.retry_at = None;
+        return;
+    }
+    let hint = match error {
+        Error::Conflict { retry_after, .. }
+        | Error::Exhausted { retry_after, .. }
+        | Error::Unavailable { retry_after, .. } => *retry_after,
+        Error::Full { retry_after, .. } | Error::Open { retry_after } | Error::Quarantined { retry_after, .. } => {
+            Some(*retry_after)
+        }
+        Error::NotFound(_)
+        | Error::Invalid(_)
+        | Error::Denied(_)
+        | Error::Unsupported(_)
+        | Error::Other(_)
+        | Error::Fault(_) => None,
+    };
+    later(session, &error.to_string(), hint, context);
+}
+
+/// The backend will never do it: that is the end of this start, and no matter for the restart policy.
+fn refused(session: &mut Draft, call: &Call, error: &Error, context: &Context<'_>) {
+    session.intent = None;
+    session.marks.gone = session.marks.gone || *call == Call::Create;
+    succeeded(session);
+    if session.record.desired != Desired::Running {
+        return;
+    }
+    session.record.state = SessionState::Failed;
+    session.record.health = Health::Unknown;
+    session.record.finished_at = Some(context.now);
+    session.record.reason = Some(error.to_string());
+    let what = if *call == Call::Create { "made" } else { "started" };
+    tell(session, Kind::SessionFailed, format!("it could not be {what}: {error}"), context);
+}
+
+fn later(session: &mut Draft, why: &str, hint: Option<Duration>, context: &Context<'_>) {
+    session.marks.attempts = session.marks.attempts.saturating_add(1);
+    let delay = context.config.retry.delay(session.marks.attempts, context.jitter);
+    let delay = delay.max(hint.unwrap_or_default().min(LONGEST_HINT));
+    session.marks.retry_at = Some(context.now + delay);
+    if session.record.reason.as_deref() != Some(why) {
+        session.record.reason = Some(why.to_owned());
+        tell(session, Kind::SessionRetrying, why.to_owned(), context);
+    }
+}

@@ -1,0 +1,266 @@
+//! The sessions in memory: what is stored, what is known besides, and who waits for a change.
+//!
+//! Two locks a session. `cell` is held for an instant and never over an await. `commit` is held from reading to
+//! publishing a change, over the write to the store: whoever has it is the only one that changes the record.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use seawall_model::{BackendName, Session, SessionId, SessionName, SessionSpec, SessionState};
+use seawall_store::{Intent, SessionRecord};
+use tokio::sync::{Notify, OwnedMutexGuard, watch};
+
+use crate::draft::{Draft, Marks};
+
+/// A session.
+pub(crate) struct Entry {
+    pub(crate) id: SessionId,
+    pub(crate) backend: BackendName,
+    cell: Mutex<Cell>,
+    commit: Arc<tokio::sync::Mutex<()>>,
+    changed: watch::Sender<()>,
+    /// Wakes its worker.
+    pub(crate) work: Notify,
+}
+
+/// What is known of a session.
+pub(crate) struct Cell {
+    pub(crate) record: Arc<SessionRecord>,
+    /// The spec without secrets, as it is shown.
+    shown: Arc<SessionSpec>,
+    pub(crate) intent: Option<Intent>,
+    pub(crate) marks: Marks,
+    /// Its record is deleted.
+    pub(crate) removed: bool,
+    /// Counts the changes: an answer to a question that was asked before the last one is not taken in.
+    pub(crate) version: u64,
+    /// A call of its worker is under way: answers to the sweep's questions are not taken in.
+    pub(crate) acting: bool,
+    /// It has a worker.
+    pub(crate) working: bool,
+    /// Its worker has to look again before it may end.
+    pub(crate) kicked: bool,
+}
+
+/// The right to change a session's record.
+pub(crate) type Commit = OwnedMutexGuard<()>;
+
+impl Entry {
+    pub(crate) fn new(record: SessionRecord, intent: Option<Intent>, marks: Marks) -> Arc<Self> {
+        Arc::new(Self {
+            id: record.id.clone(),
+            backend: record.backend().clone(),
+            cell: Mutex::new(Cell {
+                shown: Arc::new(record.spec.redacted()),
+                record: Arc::new(record),
+                intent,
+                marks,
+                removed: false,
+                version: 0,
+                acting: false,
+                working: false,
+                kicked: false,
+            }),
+            commit: Arc::default(),
+            changed: watch::Sender::new(()),
+            work: Notify::new(),
+        })
+    }
+
+    /// Reads or changes what is in memory. Nothing slow, and no second session, inside.
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Cell) -> T) -> T {
+        look(&mut self.cell.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits for the right to change the record.
+    pub(crate) async fn commit(&self) -> Commit {
+        Arc::clone(&self.commit).lock_owned().await
+    }
+
+    /// The right to change the record, if nobody has it now.
+    pub(crate) fn try_commit(&self) -> Option<Commit> {
+        Arc::clone(&self.commit).try_lock_owned().ok()
+    }
+
+    /// Told of every change that [`Cell::session`] would show.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Shows a change that is in the store, or needs not to be. `acting`: whether a call begins (`true`) or ended.
+    pub(crate) fn publish(&self, _right: &Commit, draft: &Draft, acting: Option<bool>) {
+        self.with(|cell| {
+            if *cell.record != draft.record {
+                cell.record = Arc::new(draft.record.clone());
+            }
+            cell.intent.clone_from(&draft.intent);
+            cell.marks = draft.marks.clone();
+            cell.acting = acting.unwrap_or(cell.acting);
+            cell.version += 1;
+        });
+        self.changed.send_replace(());
+    }
+
+    /// The record is deleted from the store.
+    pub(crate) fn bury(&self, _right: &Commit) {
+        self.with(|cell| {
+            cell.removed = true;
+            cell.acting = false;
+            cell.version += 1;
+        });
+        self.changed.send_replace(());
+    }
+
+    /// Why what is recorded may not be so any more. In memory only, and no change of the record.
+    pub(crate) fn doubt(&self, why: &Arc<str>) {
+        let changed = self.with(|cell| {
+            let changed = cell.marks.doubt.as_ref() != Some(why);
+            cell.marks.doubt = Some(Arc::clone(why));
+            changed
+        });
+        if changed {
+            self.changed.send_replace(());
+        }
+    }
+}
+
+impl Cell {
+    /// To work out a change on.
+    pub(crate) fn draft(&self) -> Draft {
+        Draft {
+            record: SessionRecord::clone(&self.record),
+            intent: self.intent.clone(),
+            marks: self.marks.clone(),
+            events: Vec::new(),
+        }
+    }
+
+    /// The state that users see.
+    pub(crate) fn state(&self) -> SessionState {
+        if self.marks.doubt.is_some() && !self.record.state.is_final() {
+            SessionState::Unknown
+        } else {
+            self.record.state
+        }
+    }
+
+    /// The session as users see it.
+    pub(crate) fn session(&self) -> Session {
+        let record = &self.record;
+        let state = self.state();
+        let unknown = state == SessionState::Unknown;
+        let doubt = self.marks.doubt.as_ref().filter(|_| unknown).map(ToString::to_string);
+        Session {
+            id: record.id.clone(),
+            name: record.name.clone(),
+            backend: record.backend().clone(),
+            desired: record.desired,
+            state,
+            last_state: unknown.then_some(record.state),
+            health: if unknown { seawall_model::Health::Unknown } else { record.health },
+            exit: record.exit.clone(),
+            incarnation: record.incarnation,
+            restarts: record.restarts,
+            created_at: record.created_at,
+            started_at: record.started_at,
+            finished_at: record.finished_at,
+            reason: doubt.or_else(|| record.reason.clone()),
+            spec: SessionSpec::clone(&self.shown),
+        }
+    }
+}
+
+/// All sessions.
+#[derive(Default)]
+pub(crate) struct Sessions(RwLock<Index>);
+
+#[derive(Default)]
+struct Index {
+    by_id: BTreeMap<SessionId, Arc<Entry>>,
+    by_name: HashMap<SessionName, SessionId>,
+}
+
+/// What a text may stand for.
+pub(crate) enum Resolved {
+    /// Nothing.
+    Nothing,
+    /// One session.
+    One(SessionId),
+    /// So many.
+    Many(usize),
+}
+
+/// Fewer digits of an id are no reference to it.
+const SHORTEST_PREFIX: usize = 4;
+
+impl Sessions {
+    fn read<T>(&self, look: impl FnOnce(&Index) -> T) -> T {
+        look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut Index) -> T) -> T {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn insert(&self, entry: Arc<Entry>) {
+        let name = entry.with(|cell| cell.record.name.clone());
+        self.write(|index| {
+            index.by_name.insert(name, entry.id.clone());
+            index.by_id.insert(entry.id.clone(), entry);
+        });
+    }
+
+    pub(crate) fn remove(&self, entry: &Entry) {
+        let name = entry.with(|cell| cell.record.name.clone());
+        self.write(|index| {
+            index.by_id.remove(&entry.id);
+            // The name may be another session's by now.
+            if index.by_name.get(&name) == Some(&entry.id) {
+                index.by_name.remove(&name);
+            }
+        });
+    }
+
+    pub(crate) fn get(&self, id: &SessionId) -> Option<Arc<Entry>> {
+        self.read(|index| index.by_id.get(id).cloned())
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Entry>> {
+        self.read(|index| index.by_id.values().cloned().collect())
+    }
+
+    /// Those on a backend for which `wanted` holds.
+    pub(crate) fn on(&self, backend: &BackendName, wanted: impl Fn(&Cell) -> bool) -> Vec<Arc<Entry>> {
+        self.read(|index| {
+            let theirs = index.by_id.values().filter(|entry| entry.backend == *backend);
+            theirs.filter(|entry| entry.with(|cell| wanted(cell))).cloned().collect()
+        })
+    }
+
+    /// By id, then by name, then by the beginning of an id.
+    pub(crate) fn resolve(&self, text: &str) -> Resolved {
+        self.read(|index| {
+            if let Ok(id) = text.parse::<SessionId>()
+                && index.by_id.contains_key(&id)
+            {
+                return Resolved::One(id);
+            }
+            if let Ok(name) = text.parse::<SessionName>()
+                && let Some(id) = index.by_name.get(&name)
+            {
+                return Resolved::One(id.clone());
+            }
+            if text.len() < SHORTEST_PREFIX {
+                return Resolved::Nothing;
+            }
+            // The smallest id that begins so; anything that is not the beginning of an id has none.
+            let Ok(first) = format!("{text:0<16}").parse::<SessionId>() else { return Resolved::Nothing };
+            let mut matches = index.by_id.range(first..).take_while(|(id, _)| id.as_str().starts_with(text));
+            match (matches.next(), matches.count()) {
+                (None, _) => Resolved::Nothing,
+                (Some((id, _)), 0) => Resolved::One(id.clone()),
+                (Some(_), more) => Resolved::Many(more + 1),
+            }
+        })
+    }
+}

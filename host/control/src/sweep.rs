@@ -1,0 +1,350 @@
+//! The sweep of one backend: looks at the sessions that may have changed, in batches, again and again.
+//!
+//! ```text
+//!   interval or hint --> inspect in batches --> take in what was found
+//!                              |
+//!                              `- left out: missing --> complete list, begun later --> not there either: gone
+//! ```
+//!
+//! One task a backend. It alone takes in answers about sessions that no worker is acting on; an answer to a question
+//! that was asked before the session last changed is dropped. A backend that loses a large part of its sessions at once
+//! is not believed (E19).
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use seawall_backend::Error;
+use seawall_model::{Desired, Incarnation, Key, SessionId, Status, Workload};
+use tokio::time::Instant;
+
+use crate::backend::{Backend, ConditionKind, call};
+use crate::core::Core;
+use crate::draft::{is_live, key};
+use crate::events::{Kind, of_backend};
+use crate::hints::next_look;
+use crate::observe::{is_news, observed, vanished};
+use crate::orphans::Orphans;
+use crate::state::Entry;
+use crate::worker::kick;
+
+/// The most keys of one `inspect`: the contract of `wit/backend`.
+const BATCH: usize = 1000;
+/// A listing with more pages is no listing.
+const MOST_PAGES: usize = 10_000;
+
+/// A complete listing.
+pub(crate) type Listing = HashMap<(SessionId, Incarnation), Workload>;
+
+pub(crate) struct Sweep {
+    core: Arc<Core>,
+    backend: Arc<Backend>,
+    orphans: Orphans,
+    next_sweep: Instant,
+    next_list: Instant,
+    /// Sessions that outlived an earlier daemon were counted.
+    adopted: bool,
+}
+
+/// A question about a session, and what its answer may not be older than.
+struct Question {
+    entry: Arc<Entry>,
+    key: Key,
+    version: u64,
+}
+
+/// What is known of one session after a question.
+enum Sight {
+    Found(Status),
+    Missing,
+    Gone,
+}
+
+impl Sweep {
+    pub(crate) fn new(core: Arc<Core>, backend: Arc<Backend>) -> Self {
+        let now = Instant::now();
+        Self { core, backend, orphans: Orphans::default(), next_sweep: now, next_list: now, adopted: false }
+    }
+
+    /// Until the daemon ends. The first look is at once.
+    pub(crate) async fn run(mut self) {
+        let soft = self.core.soft.clone();
+        loop {
+            // Cancel-safe: a pass that is cut off has taken in whole batches or nothing of them.
+            tokio::select! {
+                () = soft.cancelled() => return,
+                () = self.turn() => {}
+            }
+        }
+    }
+
+    async fn turn(&mut self) {
+        let wake =
+            [self.backend.hints.due(), Some(self.next_list)].into_iter().flatten().fold(self.next_sweep, Instant::min);
+        tokio::select! {
+            () = tokio::time::sleep_until(wake) => {}
+            () = self.backend.hints.changed.notified() => return,
+        }
+        let (hinted, mut list) = self.backend.hints.take();
+        let now = Instant::now();
+        if now >= self.next_sweep {
+            self.next_sweep = now + spread(self.core.config.sweep_interval);
+            list |= self.full().await;
+        } else if !hinted.is_empty() {
+            list |= self.quick(&hinted).await;
+        }
+        if list || now >= self.next_list {
+            self.list().await;
+        }
+    }
+
+    /// All sessions that may have changed. Says whether one is missing.
+    async fn full(&mut self) -> bool {
+        let questions = self.questions(None);
+        let count = questions.len();
+        let (missing, error) = self.ask(questions).await;
+        let now = self.core.clock.now();
+        let name = &self.backend.name;
+        match error {
+            None => {
+                self.backend.swept(now);
+                if self.backend.clear(ConditionKind::SweepFailed) {
+                    let message = "its sessions can be looked at again";
+                    self.core.tell(of_backend(name, Kind::BackendReachable, now, message)).await;
+                }
+                if !self.backend.health().usable() {
+                    self.backend.check_now.notify_one();
+                }
+                if !std::mem::replace(&mut self.adopted, true) && count > missing {
+                    let message = format!("{} sessions that outlived the daemon were met again", count - missing);
+                    self.core.tell(of_backend(name, Kind::BackendAdopted, now, message)).await;
+                }
+            }
+            Some(error) => {
+                if self.backend.raise(ConditionKind::SweepFailed, error.clone(), now) {
+                    let message = format!("its sessions cannot be looked at, and are unknown: {error}");
+                    self.core.tell(of_backend(name, Kind::BackendUnreachable, now, message)).await;
+                }
+            }
+        }
+        missing > 0
+    }
+
+    /// A few sessions that are about to change. Errors are left to the full sweep to report.
+    async fn quick(&self, sessions: &BTreeSet<SessionId>) -> bool {
+        let (missing, _) = self.ask(self.questions(Some(sessions))).await;
+        for session in sessions {
+            let Some(entry) = self.core.sessions.get(session) else { continue };
+            let next = entry.with(|cell| {
+                cell.marks.looks = cell.marks.looks.saturating_add(1);
+                next_look(cell)
+            });
+            if let Some(after) = next {
+                self.backend.hints.look(session, after);
+            }
+        }
+        missing > 0
+    }
+
+    fn questions(&self, only: Option<&BTreeSet<SessionId>>) -> Vec<Question> {
+        let entries = match only {
+            None => self.core.sessions.on(&self.backend.name, |cell| is_live(cell.record.state)),
+            Some(sessions) => sessions.iter().filter_map(|session| self.core.sessions.get(session)).collect(),
+        };
+        let question = |entry: Arc<Entry>| {
+            let (key, version) = entry.with(|cell| {
+                let askable = is_live(cell.record.state) && !cell.acting && !cell.removed;
+                askable.then(|| (key(&cell.record), cell.version))
+            })?;
+            Some(Question { entry, key, version })
+        };
+        entries.into_iter().filter_map(question).collect()
+    }
+
+    /// Asks, and takes in the answers. How many are missing, and what went wrong.
+    async fn ask(&self, mut questions: Vec<Question>) -> (usize, Option<String>) {
+        let (mut missing, mut failed) = (0, None);
+        while !questions.is_empty() {
+            let rest = questions.split_off(questions.len().min(BATCH));
+            let batch = std::mem::replace(&mut questions, rest);
+            let error = match self.ask_batch(batch).await {
+                Ok(more) => {
+                    missing += more;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            failed = Some(error.to_string());
+            if matches!(error, Error::Unavailable { .. } | Error::Open { .. }) {
+                // The next batch would fare no better, and may cost its whole deadline.
+                let why: Arc<str> = error.to_string().into();
+                questions.drain(..).for_each(|question| question.entry.doubt(&why));
+            }
+        }
+        (missing, failed)
+    }
+
+    async fn ask_batch(&self, batch: Vec<Question>) -> Result<usize, Error> {
+        let keys: Vec<Key> = batch.iter().map(|question| question.key.clone()).collect();
+        let answer = match call("inspect", self.backend.driver.inspect(&keys)).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let why: Arc<str> = error.to_string().into();
+                batch.iter().for_each(|question| question.entry.doubt(&why));
+                return Err(error);
+            }
+        };
+        let mut found: HashMap<usize, Status> =
+            answer.found.into_iter().map(|found| (found.position, found.status)).collect();
+        let unknown: HashMap<usize, String> =
+            answer.unknown.into_iter().map(|unknown| (unknown.position, unknown.reason)).collect();
+        let mut missing = 0;
+        let mut sights = Vec::with_capacity(batch.len());
+        for (position, question) in batch.into_iter().enumerate() {
+            if let Some(why) = unknown.get(&position) {
+                question.entry.doubt(&why.as_str().into());
+            } else if let Some(status) = found.remove(&position) {
+                sights.push((question, Sight::Found(status)));
+            } else {
+                missing += 1;
+                sights.push((question, Sight::Missing));
+            }
+        }
+        self.take_in(sights).await;
+        Ok(missing)
+    }
+
+    /// Takes in what was seen, all changes in one write. A session that changed since, or is about to, is left out: its
+    /// worker knows better, and the next sweep comes.
+    async fn take_in(&self, sights: Vec<(Question, Sight)>) {
+        let context = self.core.context(self.backend.health().usable());
+        let (mut writes, mut changed) = (Vec::new(), Vec::new());
+        for (Question { entry, version, .. }, sight) in sights {
+            let current = |cell: &crate::state::Cell| cell.version == version && !cell.acting && !cell.removed;
+            let news = entry.with(|cell| {
+                current(cell)
+                    && match &sight {
+                        Sight::Found(status) => is_news(cell, status),
+                        Sight::Missing => !cell.marks.missing,
+                        Sight::Gone => true,
+                    }
+            });
+            if !news {
+                continue;
+            }
+            let Some(right) = entry.try_commit() else { continue };
+            let Some((mut draft, record)) =
+                entry.with(|cell| current(cell).then(|| (cell.draft(), Arc::clone(&cell.record))))
+            else {
+                continue;
+            };
+            let intent = draft.intent.clone();
+            match &sight {
+                Sight::Found(status) => observed(&mut draft, status, &context),
+                Sight::Missing => draft.marks.missing = true,
+                Sight::Gone => vanished(&mut draft, &context),
+            }
+            writes.extend(draft.writes((&record, intent.as_ref())));
+            changed.push((entry, right, draft));
+        }
+        if !writes.is_empty()
+            && let Err(error) = self.core.store.write(writes).await
+        {
+            // Nothing is shown that is not stored; the next sweep sees it again.
+            tracing::error!(backend = %self.backend.name, %error, "what a sweep saw could not be stored");
+            self.backend.raise(ConditionKind::StoreFailed, error.to_string(), context.now);
+            return;
+        }
+        self.backend.clear(ConditionKind::StoreFailed);
+        for (entry, right, draft) in changed {
+            entry.publish(&right, &draft, None);
+            drop(right);
+            kick(&self.core, &entry);
+        }
+    }
+
+    /// Lists everything: confirms what is missing, and finds orphans.
+    async fn list(&mut self) {
+        // Before the listing begins: what changes while it goes on is not judged by it.
+        let missing: Vec<Question> =
+            self.questions(None).into_iter().filter(|asked| asked.entry.with(|cell| cell.marks.missing)).collect();
+        let interval = spread(self.core.config.list_interval);
+        match self.listing().await {
+            Ok(listing) => {
+                self.backend.clear(ConditionKind::ListFailed);
+                self.confirm(missing, &listing).await;
+                self.orphans.judge(&self.core, &self.backend, &listing).await;
+                self.next_list = Instant::now() + interval;
+                if !self.orphans.is_empty() {
+                    let soon = self.core.config.orphan_grace.div_f64(2.0).max(self.core.config.sweep_interval);
+                    self.next_list = Instant::now() + soon.min(interval);
+                }
+            }
+            Err(error) => {
+                self.backend.raise(ConditionKind::ListFailed, error.to_string(), self.core.clock.now());
+                // What is missing waits for this. A partial listing confirms nothing.
+                self.next_list = Instant::now() + interval.min(spread(self.core.config.sweep_interval));
+            }
+        }
+    }
+
+    async fn listing(&self) -> Result<Listing, Error> {
+        let mut listing = Listing::new();
+        let mut cursor: Option<String> = None;
+        for _ in 0..MOST_PAGES {
+            let page = call("list", self.backend.driver.list(cursor.as_deref())).await?;
+            for workload in page.workloads {
+                listing.insert((workload.session.clone(), workload.incarnation), workload);
+            }
+            match page.next {
+                None => return Ok(listing),
+                next if next == cursor => return Err(Error::Other("the listing goes round in a circle".to_owned())),
+                next => cursor = next,
+            }
+        }
+        Err(Error::Other(format!("the listing has no end after {MOST_PAGES} pages")))
+    }
+
+    /// What is not in the listing either is gone, unless it is too much to be true.
+    async fn confirm(&self, missing: Vec<Question>, listing: &Listing) {
+        let mut sights = Vec::with_capacity(missing.len());
+        let mut gone = 0;
+        for question in missing {
+            let place = (question.key.session.clone(), question.key.incarnation);
+            if let Some(workload) = listing.get(&place) {
+                sights.push((question, Sight::Found(workload.status.clone())));
+            } else {
+                // One that is to end anyway may be gone: nothing follows from believing it.
+                gone += usize::from(question.entry.with(|cell| cell.record.desired == Desired::Running));
+                sights.push((question, Sight::Gone));
+            }
+        }
+        let wanted = |cell: &crate::state::Cell| is_live(cell.record.state) && cell.record.desired == Desired::Running;
+        let live = self.core.sessions.on(&self.backend.name, wanted).len();
+        let most = (live * usize::from(self.core.config.missing_percent) / 100).max(self.core.config.missing_minimum);
+        if gone <= most {
+            self.backend.clear(ConditionKind::NotBelieved);
+            self.take_in(sights).await;
+            return;
+        }
+        let message = format!(
+            "{gone} of its {live} running sessions are missing at once, more than is believed: they are unknown until \
+             they are met again, or stopped"
+        );
+        let why: Arc<str> = "missing together with many others, which is not believed".into();
+        let (doubted, taken): (Vec<_>, Vec<_>) = sights.into_iter().partition(|(question, sight)| {
+            matches!(sight, Sight::Gone) && question.entry.with(|cell| cell.record.desired == Desired::Running)
+        });
+        doubted.iter().for_each(|(question, _)| question.entry.doubt(&why));
+        self.take_in(taken).await;
+        let now = self.core.clock.now();
+        if self.backend.raise(ConditionKind::NotBelieved, message.clone(), now) {
+            self.core.tell(of_backend(&self.backend.name, Kind::BackendNotBelieved, now, message)).await;
+        }
+    }
+}
+
+/// Moved by up to a tenth, so that backends and hosts do not fall into step.
+pub(crate) fn spread(interval: Duration) -> Duration {
+    interval.mul_f64(0.9 + 0.2 * rand::random::<f64>())
+}

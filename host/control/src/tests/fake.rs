@@ -1,0 +1,392 @@
+//! A backend in memory that can be told to fail in every way there is. It outlives the daemon, as an engine does.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use seawall_backend::{Error, ExecutionBackend, Info};
+use seawall_model::{
+    Exit, Found, Health, Incarnation, Inspection, Key, Page, Report, SessionId, SessionName, SessionSpec, Signal,
+    State, Status, Workload,
+};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// What goes wrong with a call.
+#[derive(Clone, Debug)]
+pub(super) enum Chaos {
+    /// It answers so, and does nothing.
+    Error(Error),
+    /// It does what was asked, and says that it could not be reached.
+    LoseAnswer,
+    /// It never answers, and does nothing.
+    Hang,
+    /// It answers late.
+    Slow(Duration),
+    /// It panics.
+    Panic,
+    /// `inspect` and `list`: there is nothing.
+    Empty,
+    /// `list`: an error after the first page.
+    Partial,
+}
+
+/// When, at a call, the daemon is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// Before the call has done anything.
+    Before,
+    /// After it has done everything and before it answers.
+    After,
+}
+
+#[derive(Clone, Debug)]
+struct Made {
+    state: State,
+    exit: Option<Exit>,
+    health: Health,
+    started: Option<Instant>,
+    /// It ends by itself so long after its start.
+    ends: Option<(Duration, Exit)>,
+    ignores_term: bool,
+}
+
+#[derive(Default)]
+struct World {
+    made: BTreeMap<(SessionId, Incarnation), Made>,
+    /// Every workload that was ever made, in order.
+    history: Vec<(SessionId, Incarnation)>,
+    /// Every call that was answered, by function.
+    calls: HashMap<&'static str, usize>,
+    signals: Vec<(Instant, Signal)>,
+    always: HashMap<&'static str, Chaos>,
+    once: HashMap<&'static str, VecDeque<Chaos>>,
+    next: Plans,
+    changes: usize,
+    kill_at: Option<(usize, When)>,
+    /// What must never be: two workloads of one session at once, one made twice.
+    violations: Vec<String>,
+}
+
+/// What becomes of workloads that are made from now on.
+#[derive(Clone, Default)]
+pub(super) struct Plans {
+    pub(super) ends: Option<(Duration, Exit)>,
+    pub(super) ignores_term: bool,
+}
+
+pub(super) struct Fake {
+    info: Info,
+    world: Mutex<World>,
+    /// The instant of [`Fake::kill_daemon_at`] has come.
+    pub(super) killed: Notify,
+}
+
+impl Fake {
+    pub(super) fn new() -> Arc<Self> {
+        let info = Info {
+            name: "fake".to_owned(),
+            version: "0.0.0".to_owned(),
+            description: "for tests".to_owned(),
+            config_schema: String::new(),
+            options_schema: String::new(),
+            interfaces: Vec::new(),
+        };
+        Arc::new(Self { info, world: Mutex::default(), killed: Notify::new() })
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on, every call of `function` goes so.
+    pub(super) fn always(&self, function: &'static str, chaos: Chaos) {
+        self.world().always.insert(function, chaos);
+    }
+
+    /// The next call of `function` goes so.
+    pub(super) fn once(&self, function: &'static str, chaos: Chaos) {
+        self.world().once.entry(function).or_default().push_back(chaos);
+    }
+
+    /// Nothing goes wrong any more.
+    pub(super) fn calm(&self) {
+        let mut world = self.world();
+        world.always.clear();
+        world.once.clear();
+        world.kill_at = None;
+    }
+
+    pub(super) fn plan(&self, plans: Plans) {
+        self.world().next = plans;
+    }
+
+    /// Answers never come from the `nth` changing call on (from 0), and [`Fake::killed`] is told.
+    pub(super) fn kill_daemon_at(&self, nth: usize, when: When) {
+        let mut world = self.world();
+        world.changes = 0;
+        world.kill_at = Some((nth, when));
+    }
+
+    /// It ends as if by itself.
+    pub(super) fn end(&self, session: &SessionId, exit: Exit) {
+        for (_, made) in self.world().made.iter_mut().filter(|((id, _), _)| id == session) {
+            made.state = State::Exited;
+            made.exit = Some(exit.clone());
+        }
+    }
+
+    /// It is gone, as if by `docker rm -f`.
+    pub(super) fn vanish(&self, session: &SessionId) {
+        self.world().made.retain(|(id, _), _| id != session);
+    }
+
+    pub(super) fn set_health(&self, session: &SessionId, health: Health) {
+        self.world().made.iter_mut().filter(|((id, _), _)| id == session).for_each(|(_, made)| made.health = health);
+    }
+
+    /// Puts a running workload there that nobody asked for.
+    pub(super) fn plant(&self, session: &SessionId, incarnation: Incarnation) {
+        let made = Made {
+            state: State::Running,
+            exit: None,
+            health: Health::Healthy,
+            started: Some(Instant::now()),
+            ends: None,
+            ignores_term: false,
+        };
+        self.world().made.insert((session.clone(), incarnation), made);
+    }
+
+    /// The incarnations of a session that are there.
+    pub(super) fn there(&self, session: &SessionId) -> Vec<Incarnation> {
+        self.world().made.keys().filter(|(id, _)| id == session).map(|(_, incarnation)| *incarnation).collect()
+    }
+
+    /// The incarnations of a session that were ever made.
+    pub(super) fn ever(&self, session: &SessionId) -> Vec<Incarnation> {
+        self.world().history.iter().filter(|(id, _)| id == session).map(|(_, incarnation)| *incarnation).collect()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.world().made.len()
+    }
+
+    pub(super) fn calls(&self, function: &'static str) -> usize {
+        self.world().calls.get(function).copied().unwrap_or_default()
+    }
+
+    pub(super) fn signals(&self) -> Vec<(Instant, Signal)> {
+        self.world().signals.clone()
+    }
+
+    pub(super) fn violations(&self) -> Vec<String> {
+        self.world().violations.clone()
+    }
+
+    /// Lets chaos have its way with a call; what is left for the call itself to do comes back.
+    async fn enter(&self, function: &'static str) -> Result<Option<Chaos>, Error> {
+        let chaos = {
+            let mut world = self.world();
+            *world.calls.entry(function).or_default() += 1;
+            let once = world.once.get_mut(function).and_then(VecDeque::pop_front);
+            once.or_else(|| world.always.get(function).cloned())
+        };
+        match chaos {
+            Some(Chaos::Error(error)) => Err(error),
+            Some(Chaos::Hang) => pending().await,
+            Some(Chaos::Panic) => panic!("the test says so"),
+            Some(Chaos::Slow(time)) => {
+                // Looks first, answers late: the answer is old when it comes.
+                Ok(Some(Chaos::Slow(time)))
+            }
+            other => Ok(other),
+        }
+    }
+
+    async fn leave(chaos: Option<Chaos>) -> Result<(), Error> {
+        match chaos {
+            Some(Chaos::LoseAnswer) => Err(Error::unavailable("the answer was lost")),
+            Some(Chaos::Slow(time)) => {
+                tokio::time::sleep(time).await;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A call that changes something.
+    async fn change<T>(
+        &self,
+        function: &'static str,
+        change: impl FnOnce(&mut World) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let chaos = self.enter(function).await?;
+        let nth = {
+            let mut world = self.world();
+            world.changes += 1;
+            world.changes - 1
+        };
+        let fatal = |when| self.world().kill_at.is_some_and(|(at, kill)| nth > at || (nth == at && kill == when));
+        if fatal(When::Before) {
+            self.killed.notify_one();
+            return pending().await;
+        }
+        let result = change(&mut self.world());
+        if fatal(When::After) {
+            self.killed.notify_one();
+            return pending().await;
+        }
+        Self::leave(chaos).await?;
+        result
+    }
+}
+
+impl Made {
+    fn age(&mut self) {
+        if let (State::Running, Some(started), Some((after, exit))) = (self.state, self.started, &self.ends)
+            && started.elapsed() >= *after
+        {
+            self.state = State::Exited;
+            self.exit = Some(exit.clone());
+        }
+    }
+
+    fn status(&mut self, key: (&SessionId, Incarnation)) -> Status {
+        self.age();
+        Status {
+            state: self.state,
+            health: if self.state == State::Running { self.health } else { Health::Unknown },
+            exit: self.exit.clone(),
+            created_at: None,
+            started_at: None,
+            handle: Some(format!("{}#{}", key.0, key.1).into_bytes()),
+        }
+    }
+}
+
+#[async_trait]
+impl ExecutionBackend for Fake {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    async fn check(&self) -> Result<Report, Error> {
+        let chaos = self.enter("check").await?;
+        Self::leave(chaos).await?;
+        Ok(Report { version: "1".to_owned(), attributes: Vec::new() })
+    }
+
+    async fn create(&self, key: &Key, _name: &SessionName, _spec: &SessionSpec) -> Result<Status, Error> {
+        self.change("create", |world| {
+            let place = (key.session.clone(), key.incarnation);
+            if !world.made.contains_key(&place) {
+                if world.made.keys().any(|(id, _)| *id == key.session) {
+                    world.violations.push(format!("{place:?} was made beside another incarnation"));
+                }
+                if world.history.contains(&place) {
+                    world.violations.push(format!("{place:?} was made twice"));
+                }
+                world.history.push(place.clone());
+                let Plans { ends, ignores_term } = world.next.clone();
+                let (state, health) = (State::Created, Health::Healthy);
+                world.made.insert(place.clone(), Made { state, exit: None, health, started: None, ends, ignores_term });
+            }
+            let made = world.made.get_mut(&place).unwrap();
+            Ok(made.status((&key.session, key.incarnation)))
+        })
+        .await
+    }
+
+    async fn start(&self, key: &Key) -> Result<Status, Error> {
+        self.change("start", |world| {
+            let place = (key.session.clone(), key.incarnation);
+            let made = world.made.get_mut(&place).ok_or_else(|| Error::NotFound("no such workload".to_owned()))?;
+            made.age();
+            if made.state.ended() {
+                return Err(Error::conflict("it ended"));
+            }
+            if made.state == State::Created {
+                made.state = State::Running;
+                made.started = Some(Instant::now());
+            }
+            Ok(made.status((&key.session, key.incarnation)))
+        })
+        .await
+    }
+
+    async fn signal(&self, key: &Key, signal: Signal) -> Result<(), Error> {
+        self.change("signal", |world| {
+            world.signals.push((Instant::now(), signal));
+            let place = (key.session.clone(), key.incarnation);
+            if let Some(made) = world.made.get_mut(&place)
+                && matches!(made.state, State::Running | State::Paused)
+                && (signal == Signal::KILL || !made.ignores_term)
+            {
+                made.state = State::Exited;
+                made.exit = Some(Exit { signal: Some(signal.number()), ..Exit::default() });
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remove(&self, key: &Key, force: bool) -> Result<(), Error> {
+        self.change("remove", |world| {
+            let place = (key.session.clone(), key.incarnation);
+            let running = world.made.get(&place).is_some_and(|made| made.state == State::Running);
+            if running && !force {
+                return Err(Error::conflict("it runs"));
+            }
+            world.made.remove(&place);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn inspect(&self, keys: &[Key]) -> Result<Inspection, Error> {
+        assert!(keys.len() <= 1000, "more than the contract allows");
+        let chaos = self.enter("inspect").await?;
+        let empty = matches!(chaos, Some(Chaos::Empty));
+        let found = {
+            let mut world = self.world();
+            let mut found = Vec::new();
+            for (position, key) in keys.iter().enumerate().filter(|_| !empty) {
+                if let Some(made) = world.made.get_mut(&(key.session.clone(), key.incarnation)) {
+                    found.push(Found { position, status: made.status((&key.session, key.incarnation)) });
+                }
+            }
+            found
+        };
+        Self::leave(chaos).await?;
+        Ok(Inspection { found, unknown: Vec::new() })
+    }
+
+    async fn list(&self, cursor: Option<&str>) -> Result<Page, Error> {
+        let chaos = self.enter("list").await?;
+        if let Some(Chaos::Empty) = chaos {
+            return Ok(Page::default());
+        }
+        if matches!(chaos, Some(Chaos::Partial)) && cursor.is_some() {
+            return Err(Error::unavailable("gone in the middle of a listing"));
+        }
+        let mut workloads: Vec<Workload> = {
+            let mut world = self.world();
+            let workload = |((session, incarnation), made): (&(SessionId, Incarnation), &mut Made)| Workload {
+                session: session.clone(),
+                incarnation: *incarnation,
+                status: made.status((session, *incarnation)),
+            };
+            world.made.iter_mut().map(workload).collect()
+        };
+        let size = if matches!(chaos, Some(Chaos::Partial)) { 1 } else { 1000 };
+        let from: usize = cursor.map_or(0, |cursor| cursor.parse().unwrap());
+        let next = (workloads.len() > from + size).then(|| (from + size).to_string());
+        workloads = workloads.into_iter().skip(from).take(size).collect();
+        Self::leave(chaos).await?;
+        let forced = matches!(next, None).then(|| "1".to_owned()).filter(|_| size == 1 && cursor.is_none());
+        Ok(Page { workloads, next: next.or(forced) })
+    }
+}

@@ -1,0 +1,134 @@
+//! A daemon's inside in a directory of its own, that can be ended, killed and started again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use seawall_backend::ExecutionBackend;
+use seawall_model::{BackendName, RestartPolicy, Session, SessionId, SessionSpec, SessionState, Timestamp};
+use seawall_store::Store;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use super::fake::Fake;
+use crate::clock::Clock;
+use crate::{Control, ControlConfig, Shutdown};
+
+/// Long enough for everything that is to happen; with a paused clock it costs nothing.
+const LONG: Duration = Duration::from_secs(24 * 3600);
+
+pub(super) struct House {
+    pub(super) control: Control,
+    pub(super) fake: Arc<Fake>,
+    pub(super) store: Store,
+    clock: Clock,
+    dir: TempDir,
+}
+
+pub(super) fn name(text: &str) -> BackendName {
+    text.parse().unwrap()
+}
+
+pub(super) fn spec() -> SessionSpec {
+    SessionSpec::new(name("fake"))
+}
+
+pub(super) fn restarting(policy: &str) -> SessionSpec {
+    SessionSpec { restart: policy.parse::<RestartPolicy>().unwrap(), ..spec() }
+}
+
+pub(super) fn code(code: u8) -> seawall_model::Exit {
+    seawall_model::Exit { code: Some(code), ..Default::default() }
+}
+
+pub(super) fn drivers(fake: &Arc<Fake>) -> BTreeMap<BackendName, Arc<dyn ExecutionBackend>> {
+    BTreeMap::from([(name("fake"), Arc::clone(fake) as Arc<dyn ExecutionBackend>)])
+}
+
+impl House {
+    pub(super) async fn new() -> Self {
+        Self::with(ControlConfig::default(), Fake::new()).await
+    }
+
+    pub(super) async fn with(config: ControlConfig, fake: Arc<Fake>) -> Self {
+        let dir = TempDir::new().unwrap();
+        let clock = Clock::Tokio { base: Timestamp::from_millis(1_800_000_000_000), since: Instant::now() };
+        let store = Store::open(&dir.path().join("data")).await.unwrap();
+        let control = Control::start_at(clock, config, store.clone(), drivers(&fake)).await.unwrap();
+        Self { control, fake, store, clock, dir }
+    }
+
+    /// Ends the daemon's inside and starts it again, on the same store and engine.
+    pub(super) async fn restart(self) -> Self {
+        self.control.shutdown(Shutdown::Leave, LONG).await.unwrap();
+        self.store.close().await;
+        self.again(ControlConfig::default()).await
+    }
+
+    pub(super) async fn again(self, config: ControlConfig) -> Self {
+        let drivers = drivers(&self.fake);
+        self.again_with(config, drivers).await
+    }
+
+    pub(super) async fn again_with(
+        self,
+        config: ControlConfig,
+        drivers: BTreeMap<BackendName, Arc<dyn ExecutionBackend>>,
+    ) -> Self {
+        let Self { fake, clock, dir, control, store } = self;
+        drop((control, store));
+        let store = Store::open(&dir.path().join("data")).await.unwrap();
+        let control = Control::start_at(clock, config, store.clone(), drivers).await.unwrap();
+        Self { control, fake, store, clock, dir }
+    }
+
+    /// A session that runs.
+    pub(super) async fn running(&self, spec: SessionSpec) -> Session {
+        let id = self.control.create(spec).await.unwrap().id;
+        self.until(&id, SessionState::Running).await
+    }
+
+    pub(super) async fn until(&self, id: &SessionId, state: SessionState) -> Session {
+        self.when(id, |session| session.state == state).await
+    }
+
+    pub(super) async fn when(&self, id: &SessionId, until: impl Fn(&Session) -> bool + Send) -> Session {
+        match tokio::time::timeout(LONG, self.control.wait(id, until)).await {
+            Ok(session) => session.unwrap(),
+            Err(_) => panic!("it never came to that: {:#?}", self.control.session(id)),
+        }
+    }
+
+    pub(super) async fn until_gone(&self, id: &SessionId) {
+        let gone = tokio::time::timeout(LONG, self.control.wait(id, |_| false)).await.unwrap();
+        assert!(matches!(gone, Err(crate::ControlError::NoSuchSession(_))), "{gone:?}");
+    }
+
+    /// Lets everything go on for a time.
+    pub(super) async fn later(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    /// Waits until a condition holds, looking at it again and again.
+    pub(super) async fn eventually(&self, what: &str, holds: impl Fn() -> bool) {
+        let until = Instant::now() + LONG;
+        while !holds() {
+            assert!(Instant::now() < until, "never came true: {what}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The kinds of all events so far.
+    pub(super) async fn kinds(&self) -> Vec<String> {
+        let events = self.control.events(None, 10_000).await.unwrap();
+        events.into_iter().map(|event| event.kind).collect()
+    }
+
+    /// No rule was broken, and everything can be ended.
+    pub(super) async fn done(self) {
+        assert_eq!(self.fake.violations(), Vec::<String>::new());
+        self.control.shutdown(Shutdown::Leave, LONG).await.unwrap();
+        assert!(self.control.core.tasks.is_empty(), "a task was left");
+        self.store.close().await;
+    }
+}

@@ -1,0 +1,198 @@
+//! The worker of a session with work: plan, store the intent, call the backend, settle. Nobody else calls a backend to
+//! change that session's workload, hence two acts on one session never overlap.
+//!
+//! There is a worker while there is something to do or to wait for; it ends when the planner says that there is
+//! nothing. What wakes it: a changed wish, news from a sweep, the time it waits for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use seawall_backend::Error;
+use seawall_model::{Desired, Key, Status, Timestamp};
+use seawall_store::Write;
+
+use crate::backend::{Backend, call};
+use crate::core::Core;
+use crate::draft::key;
+use crate::events::{Kind, of_session};
+use crate::hints::next_look;
+use crate::settle::{Call, Outcome, Step, advance, settle};
+use crate::state::Entry;
+
+/// How often a worker asks whether its backend can be used again, should nobody wake it.
+const AWAIT_BACKEND: Duration = Duration::from_secs(5);
+
+/// Sees to it that a session's work is done: wakes its worker, or starts one.
+pub(crate) fn kick(core: &Arc<Core>, entry: &Arc<Entry>) {
+    let Some(backend) = core.backends.get(&entry.backend) else { return };
+    let start = entry.with(|cell| {
+        cell.kicked = true;
+        !std::mem::replace(&mut cell.working, true)
+    });
+    if start {
+        let (core, entry, backend) = (Arc::clone(core), Arc::clone(entry), Arc::clone(backend));
+        core.tasks.clone().spawn(async move { Worker { core, entry, backend }.run().await });
+    } else {
+        entry.work.notify_one();
+    }
+}
+
+struct Worker {
+    core: Arc<Core>,
+    entry: Arc<Entry>,
+    backend: Arc<Backend>,
+}
+
+/// However a worker ends, by a panic too, the session can have another.
+struct Shift<'a> {
+    entry: &'a Entry,
+    over: bool,
+}
+
+impl Drop for Shift<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.entry.with(|cell| {
+                cell.working = false;
+                cell.acting = false;
+            });
+        }
+    }
+}
+
+impl Worker {
+    async fn run(&self) {
+        let mut shift = Shift { entry: &self.entry, over: false };
+        let mut ended: Option<(Call, Outcome)> = None;
+        let mut failed_writes = 0;
+        loop {
+            let last = self.core.soft.is_cancelled();
+            if last && ended.is_none() {
+                return;
+            }
+            self.entry.with(|cell| cell.kicked = false);
+            let step = match self.turn(ended.take(), last).await {
+                Ok(step) => step,
+                Err(error) => {
+                    // Nothing was shown and nothing begun. The act that was to be settled is made again: acts may be.
+                    failed_writes += 1;
+                    let delay = self.core.config.retry.delay(failed_writes, rand::random());
+                    tracing::error!(session = %self.entry.id, %error, ?delay, "a change could not be stored");
+                    self.nap(self.core.clock.now() + delay).await;
+                    continue;
+                }
+            };
+            failed_writes = 0;
+            match step {
+                Some(Step::Rest) => {
+                    shift.over = self.entry.with(|cell| {
+                        cell.working = cell.kicked;
+                        !cell.kicked
+                    });
+                    if shift.over {
+                        return;
+                    }
+                }
+                None | Some(Step::Forget) => return,
+                Some(Step::WaitUntil(at)) => self.nap(at).await,
+                Some(Step::AwaitBackend) => self.nap(self.core.clock.now() + AWAIT_BACKEND).await,
+                Some(Step::Call(call)) => match self.perform(&call).await {
+                    Some(outcome) => ended = Some((call, outcome)),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Cancel-safe, all arms.
+    async fn nap(&self, until: Timestamp) {
+        tokio::select! {
+            () = self.core.clock.sleep_towards(until) => {}
+            () = self.entry.work.notified() => {}
+            () = self.core.soft.cancelled() => {}
+        }
+    }
+
+    /// Settles the last call and opens the next, in one write. `None`: the session is gone, or this was the `last`.
+    async fn turn(&self, ended: Option<(Call, Outcome)>, last: bool) -> Result<Option<Step>, seawall_store::Error> {
+        let (core, entry) = (&self.core, &self.entry);
+        let right = entry.commit().await;
+        let before = entry.with(|cell| (!cell.removed).then(|| (cell.draft(), Arc::clone(&cell.record))));
+        let Some((mut draft, record)) = before else { return Ok(None) };
+        let intent = draft.intent.clone();
+        let context = core.context(self.backend.health().usable());
+
+        let mut missing = false;
+        if let Some((call, outcome)) = ended {
+            settle(&mut draft, &call, outcome, &context);
+            missing = call == Call::Look && draft.marks.missing;
+        }
+        let step = if last { None } else { Some(advance(&mut draft, &context)) };
+
+        if step == Some(Step::Forget) {
+            let event = of_session(&draft.record, Kind::SessionRemoved, context.now, "workload and record are gone");
+            core.store.write(vec![Write::DeleteSession(entry.id.clone()), Write::Event(event)]).await?;
+            entry.bury(&right);
+            core.sessions.remove(entry);
+            return Ok(step);
+        }
+        let writes = draft.writes((&record, intent.as_ref()));
+        if !writes.is_empty() {
+            core.store.write(writes).await?;
+        }
+        entry.publish(&right, &draft, Some(matches!(step, Some(Step::Call(_)))));
+        drop(right);
+        if missing {
+            self.backend.hints.list();
+        }
+        if let Some(after) = entry.with(|cell| next_look(cell)) {
+            self.backend.hints.look(&entry.id, after);
+        }
+        Ok(step)
+    }
+
+    /// Makes the call. `None`: it was cut off, since the daemon ends.
+    async fn perform(&self, what: &Call) -> Option<Outcome> {
+        let answer = self.ask(what);
+        // Only a create may take long (an image). Cancel-safe: what a dropped call did is found out by the next.
+        tokio::select! {
+            answer = answer => Some(Outcome::Answer(answer)),
+            () = self.unwanted(), if *what == Call::Create => Some(Outcome::GivenUp),
+            () = self.core.hard.cancelled() => None,
+        }
+    }
+
+    async fn ask(&self, what: &Call) -> Result<Option<Status>, Error> {
+        let (driver, record) = (&self.backend.driver, self.entry.with(|cell| Arc::clone(&cell.record)));
+        let key = key(&record);
+        match what {
+            Call::Create => call("create", driver.create(&key, &record.name, &record.spec)).await.map(Some),
+            Call::Start => call("start", driver.start(&key)).await.map(Some),
+            Call::Signal(signal) => call("signal", driver.signal(&key, *signal)).await.map(|()| None),
+            Call::Remove(incarnation) => {
+                // Of a pending session the recorded handle is that of the incarnation before.
+                let previous = *incarnation != record.incarnation;
+                let handle = if previous { record.handle.clone() } else { key.handle };
+                let key = Key { session: key.session, incarnation: *incarnation, handle };
+                call("remove", driver.remove(&key, true)).await.map(|()| None)
+            }
+            Call::Look => {
+                let answer = call("inspect", driver.inspect(std::slice::from_ref(&key))).await?;
+                if let Some(unknown) = answer.unknown.into_iter().next() {
+                    return Err(Error::unavailable(unknown.reason));
+                }
+                Ok(answer.found.into_iter().next().map(|found| found.status))
+            }
+        }
+    }
+
+    /// Ends when the session is no longer wanted to run.
+    async fn unwanted(&self) {
+        let mut changed = self.entry.subscribe();
+        while self.entry.with(|cell| cell.record.desired == Desired::Running) {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
