@@ -83,6 +83,17 @@ impl Plan {
     /// # Errors
     /// Which group or setting could not be made.
     pub fn create(&self) -> io::Result<()> {
+        // The shared group above may be removed, as empty, between making it and making ours in it.
+        for _ in 0..10 {
+            match self.create_once() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => return other,
+            }
+        }
+        self.create_once()
+    }
+
+    fn create_once(&self) -> io::Result<()> {
         for group in &self.groups {
             make(&group.path)?;
             for setting in &group.settings {

@@ -5,10 +5,21 @@
 //! [`Process`] keeps nothing, and one made by a restarted daemon finds what the last one left.
 //!
 //! Every call checks the stamp of the run directory: a backend meets its own sessions only.
+//!
+//! A request goes through `check` (granted? possible here? else refused by name), which writes down what is to run;
+//! `runs` keeps that and tells the state of it by the lock and the exit record; the supervisor does the rest. It is
+//! asked over its socket (`client`) for two things only, signals and killing.
 
+mod cgroups;
+mod check;
+mod client;
+mod follow;
 mod grant;
+mod output;
 mod process;
 mod program;
+mod runs;
+mod users;
 
 pub use grant::ProcessGrant;
 pub use process::{Process, Scope, SetupError};

@@ -1,0 +1,324 @@
+//! From what a plugin asks for to what the supervisor is told, or the refusal.
+//!
+//! This is the boundary: everything is checked here, resolved to what it really is (links followed, users as numbers,
+//! limits as files of a control group), and carried out by the supervisor as it stands.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use seawall_backend::Error;
+use seawall_model::{InvalidSpec, Problem};
+use seawall_supervisor::log::Limits;
+use seawall_supervisor::record::{self, User};
+use seawall_supervisor::rlimit;
+
+use crate::cgroups::{Machine, Wanted};
+use crate::users::{Account, Directory};
+use crate::{ProcessGrant, Program, Scope, SetupError};
+
+/// A grant that was found to make sense on this machine.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    grant: ProcessGrant,
+    /// Whether the daemon can become somebody else.
+    root: bool,
+    /// Whom sessions run as by default.
+    default: Account,
+    /// Whom else they may ask to run as.
+    others: Vec<User>,
+}
+
+impl Granted {
+    pub(crate) fn new(grant: ProcessGrant) -> Result<Self, SetupError> {
+        let refuse = |field: &str, message: String| Err(SetupError::Grant { field: field.to_owned(), message });
+        let lists = [("programs", &grant.programs), ("directories", &grant.directories)];
+        for (field, paths) in lists {
+            if let Some(path) = paths.iter().flatten().find(|path| !path.is_absolute()) {
+                return refuse(field, format!("{} is not an absolute path", path.display()));
+            }
+        }
+        if let Some(dir) = grant.search_path().split(':').find(|dir| !dir.starts_with('/')) {
+            return refuse("path", format!("{dir:?} is not an absolute path"));
+        }
+        if let Some(name) = grant.env.keys().find(|name| !is_variable(name)) {
+            return refuse("env", format!("{name:?} cannot be the name of a variable"));
+        }
+        if let Some((name, _)) = grant.env.iter().find(|(_, value)| value.contains('\0')) {
+            return refuse("env", format!("the value of {name} has a NUL character"));
+        }
+
+        let directory = Directory::read();
+        let root = rustix::process::geteuid().is_root();
+        let own = User { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() };
+        let default = match grant.user.as_deref() {
+            None if root => directory.account("nobody"),
+            None => Ok(directory.account_of(own)),
+            Some(text) => directory.account(text),
+        };
+        let default = match default {
+            Ok(account) => account,
+            Err(message) => return refuse("user", message),
+        };
+        let mut others = Vec::new();
+        for text in &grant.users {
+            match directory.account(text) {
+                Ok(account) => others.push(account.user),
+                Err(message) => return refuse("users", message),
+            }
+        }
+        if !root && (default.user.uid != own.uid || others.iter().any(|user| user.uid != own.uid)) {
+            let field = if default.user.uid == own.uid { "users" } else { "user" };
+            return refuse(field, "only a daemon that is root can run sessions as another user".to_owned());
+        }
+        Ok(Self { grant, root, default, others })
+    }
+
+    /// Whether sessions run as another user than the daemon.
+    pub(crate) fn root(&self) -> bool {
+        self.root
+    }
+
+    /// The name of the default user.
+    pub(crate) fn default_user(&self) -> &str {
+        &self.default.name
+    }
+
+    /// Checks all of `program`. `work` is where its private directory will be.
+    pub(crate) fn check(
+        &self,
+        program: &Program,
+        machine: &Machine,
+        scope: &Scope,
+        work: &Path,
+    ) -> Result<record::Program, Error> {
+        let mut problems = Vec::new();
+        let mut refuse = |field: String, message: String| problems.push(Problem { field, message });
+        text(program, &mut refuse);
+        let rlimits = self.rlimits(program, &mut refuse);
+        let log = log_limits(program, &mut refuse);
+        if !problems.is_empty() {
+            return Err(InvalidSpec { problems }.into());
+        }
+
+        let account = self.account(program.user.as_deref(), scope)?;
+        let working_dir = program.working_dir.as_deref().map(|dir| self.working_dir(dir, scope)).transpose()?;
+        let file = self.file(program, working_dir.as_deref(), scope)?;
+        let wanted = Wanted { memory: program.memory, cpu_millis: program.cpu_millis, processes: program.processes };
+        let leaf = format!("{}-{}", program.key.session, program.key.incarnation);
+        let cgroup = machine.plan(&group_of(scope), &leaf, wanted)?;
+        Ok(record::Program {
+            file,
+            arguments: program.command.clone(),
+            env: self.env(program, &account, working_dir.as_deref().map_or(work, Path::new)),
+            working_dir,
+            user: self.root.then_some(account.user),
+            rlimits,
+            tty: program.tty,
+            stdin: program.stdin,
+            log,
+            cgroup,
+        })
+    }
+
+    fn account(&self, asked: Option<&str>, scope: &Scope) -> Result<Account, Error> {
+        let Some(asked) = asked else { return Ok(self.default.clone()) };
+        let account = Directory::read().account(asked).map_err(|message| Error::invalid("user", message))?;
+        if account.user == self.default.user || self.others.contains(&account.user) {
+            return Ok(account);
+        }
+        let what_to_do = if self.root {
+            format!("add it to `users` in [backend.{}.grants.process]", scope.backend)
+        } else {
+            "only a daemon that is root can run sessions as another user".to_owned()
+        };
+        Err(Error::Denied(format!("user: running as {asked} is not granted; {what_to_do}")))
+    }
+
+    fn working_dir(&self, asked: &str, scope: &Scope) -> Result<String, Error> {
+        let invalid = |message| Error::invalid("working_dir", message);
+        if !asked.starts_with('/') {
+            return Err(invalid(format!("{asked} is not an absolute path")));
+        }
+        let real =
+            fs::canonicalize(asked).map_err(|error| invalid(format!("{asked} cannot be used: {}", why(&error))))?;
+        if !real.is_dir() {
+            return Err(invalid(format!("{asked} is not a directory")));
+        }
+        if !beneath(&real, self.grant.directories.as_deref()) {
+            return Err(Error::Denied(format!(
+                "working_dir: {} is not granted; add it, or a directory above it, to `directories` in \
+                 [backend.{}.grants.process]",
+                real.display(),
+                scope.backend
+            )));
+        }
+        utf8(real).map_err(|real| invalid(format!("{} is not UTF-8", real.display())))
+    }
+
+    /// The file to execute. Only the real file counts for the grant; where not every program is granted it is also what
+    /// is executed, so that no link can be turned in between.
+    fn file(&self, program: &Program, working_dir: Option<&str>, scope: &Scope) -> Result<String, Error> {
+        let name = program.command.first().map_or("", String::as_str);
+        let invalid = |message| Error::invalid("command", message);
+        let path = if name.starts_with('/') {
+            PathBuf::from(name)
+        } else if name.contains('/') {
+            let Some(dir) = working_dir else {
+                return Err(invalid(format!(
+                    "{name} is relative to the working directory, which is a fresh empty one; give an absolute path, a \
+                     name to be found in PATH, or a working_dir"
+                )));
+            };
+            Path::new(dir).join(name)
+        } else {
+            self.search(name).ok_or_else(|| {
+                invalid(format!("there is no program {name} in {}; give its absolute path", self.grant.search_path()))
+            })?
+        };
+        let real = fs::canonicalize(&path)
+            .map_err(|error| invalid(format!("{} cannot be executed: {}", path.display(), why(&error))))?;
+        if let Err(message) = executable(&real) {
+            return Err(invalid(format!("{} cannot be executed: {message}", path.display())));
+        }
+        if !beneath(&real, self.grant.programs.as_deref()) {
+            return Err(Error::Denied(format!(
+                "command: {} is not granted; add it, or its directory, to `programs` in [backend.{}.grants.process]",
+                real.display(),
+                scope.backend
+            )));
+        }
+        let file = if self.grant.programs.is_some() { real } else { path };
+        utf8(file).map_err(|file| invalid(format!("{} is not UTF-8", file.display())))
+    }
+
+    fn search(&self, name: &str) -> Option<PathBuf> {
+        self.grant.search_path().split(':').map(|dir| Path::new(dir).join(name)).find(|path| executable(path).is_ok())
+    }
+
+    fn env(&self, program: &Program, account: &Account, dir: &Path) -> Vec<(String, String)> {
+        let dir = dir.to_string_lossy().into_owned();
+        let home = account.home.clone().filter(|home| Path::new(home).is_dir()).unwrap_or(dir);
+        let mut env = BTreeMap::from([
+            ("PATH".to_owned(), self.grant.search_path().to_owned()),
+            ("HOME".to_owned(), home),
+            ("USER".to_owned(), account.name.clone()),
+        ]);
+        if program.tty {
+            env.insert("TERM".to_owned(), "xterm".to_owned());
+        }
+        env.extend(self.grant.env.clone());
+        env.extend(program.env.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())));
+        env.into_iter().collect()
+    }
+
+    fn rlimits(&self, program: &Program, refuse: &mut impl FnMut(String, String)) -> Vec<record::Rlimit> {
+        for (at, limit) in program.rlimits.iter().enumerate() {
+            let mut refuse = |message| refuse(format!("resources.ulimits[{at}]"), message);
+            let Some(resource) = rlimit::resource(&limit.name) else {
+                let known = rlimit::names().collect::<Vec<_>>().join(", ");
+                refuse(format!("{:?} is no limit; there are {known}", limit.name));
+                continue;
+            };
+            if limit.soft > limit.hard {
+                refuse("the soft limit is above the hard one".to_owned());
+            }
+            let most = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+            if !self.root && limit.hard > most {
+                refuse(format!("{} is above {most}, and only a daemon that is root can give more", limit.hard));
+            }
+        }
+        let limits = program.rlimits.iter();
+        limits.map(|limit| record::Rlimit { name: limit.name.clone(), soft: limit.soft, hard: limit.hard }).collect()
+    }
+}
+
+/// The name of the group above those of a store's sessions.
+pub(crate) fn group_of(scope: &Scope) -> String {
+    format!("seawall-{}", scope.store)
+}
+
+fn text(program: &Program, refuse: &mut impl FnMut(String, String)) {
+    if program.command.first().is_none_or(String::is_empty) {
+        refuse("command".to_owned(), "there must be a program to run".to_owned());
+    }
+    for (at, argument) in program.command.iter().enumerate() {
+        if argument.contains('\0') {
+            refuse(format!("command[{at}]"), "an argument cannot contain a NUL character".to_owned());
+        }
+    }
+    for (name, value) in &program.env {
+        let shown: String = name.chars().take(80).collect();
+        if !is_variable(name) {
+            refuse(format!("env.{}", shown.escape_debug()), "this cannot be the name of a variable".to_owned());
+        } else if value.reveal().contains('\0') {
+            refuse(format!("env.{shown}"), "a value cannot contain a NUL character".to_owned());
+        }
+    }
+    if program.working_dir.as_ref().is_some_and(|dir| dir.contains('\0')) {
+        refuse("working_dir".to_owned(), "a path cannot contain a NUL character".to_owned());
+    }
+    if program.memory == Some(0) {
+        refuse("resources.memory".to_owned(), "at least one byte".to_owned());
+    }
+    if program.cpu_millis == Some(0) {
+        refuse("resources.cpus".to_owned(), "at least 0.001".to_owned());
+    }
+    if program.processes == Some(0) {
+        refuse("resources.processes".to_owned(), "at least 1".to_owned());
+    }
+}
+
+fn log_limits(program: &Program, refuse: &mut impl FnMut(String, String)) -> Limits {
+    let default = Limits::default();
+    let limits = Limits {
+        max_size: program.log_max_size.unwrap_or(default.max_size),
+        max_files: program.log_max_files.unwrap_or(default.max_files),
+    };
+    if limits.max_size < Limits::MIN_SIZE {
+        refuse("logs.max_size".to_owned(), format!("at least {} KiB", Limits::MIN_SIZE >> 10));
+    }
+    if !(1..=Limits::MAX_FILES).contains(&limits.max_files) {
+        refuse("logs.max_files".to_owned(), format!("1 to {}", Limits::MAX_FILES));
+    }
+    limits
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0'])
+}
+
+/// Whether a real path is one of `roots`, or lies beneath one. No roots given: every path is.
+fn beneath(real: &Path, roots: Option<&[PathBuf]>) -> bool {
+    roots.is_none_or(|roots| {
+        roots.iter().filter_map(|root| fs::canonicalize(root).ok()).any(|root| real.starts_with(root))
+    })
+}
+
+fn executable(path: &Path) -> Result<(), String> {
+    let metadata = fs::metadata(path).map_err(|error| why(&error))?;
+    if metadata.is_dir() {
+        return Err("it is a directory".to_owned());
+    }
+    if !metadata.is_file() {
+        return Err("it is not a file".to_owned());
+    }
+    if metadata.permissions().mode() & 0o111 == 0 {
+        return Err("it is not marked as executable".to_owned());
+    }
+    Ok(())
+}
+
+fn why(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file or directory".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn utf8(path: PathBuf) -> Result<String, PathBuf> {
+    path.into_os_string().into_string().map_err(|text| PathBuf::from(<_ as AsRef<OsStr>>::as_ref(&text)))
+}

@@ -1,0 +1,182 @@
+//! From the records of a log to the pieces that a reader asked for: which streams, which times, how many lines, with or
+//! without a time before each.
+
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+use seawall_backend::{LogChunk, Source};
+use seawall_model::{LogOptions, Timestamp};
+use seawall_supervisor::log::{Reader, Record, Stream};
+
+/// How much is given at once.
+const BATCH: usize = 256 << 10;
+
+/// The output of one process, piece by piece. Blocking.
+#[derive(Debug)]
+pub(crate) struct Output {
+    reader: Reader,
+    options: LogOptions,
+    /// Ends of lines still to be passed before anything is given.
+    skip: u64,
+    /// Whether the next byte of stdout, or of stderr, begins a line.
+    fresh: [bool; 2],
+}
+
+impl Output {
+    pub(crate) fn open(dir: &Path, options: LogOptions) -> io::Result<Self> {
+        let reader = Reader::open(dir)?;
+        let mut output = Self { reader, options, skip: 0, fresh: [true; 2] };
+        if let Some(lines) = options.tail {
+            output.skip = output.lines()?.saturating_sub(lines);
+        }
+        Ok(output)
+    }
+
+    /// What there is now, up to a bound; nothing at the end.
+    pub(crate) fn batch(&mut self) -> io::Result<Vec<LogChunk>> {
+        let mut chunks = Vec::new();
+        let mut size = 0;
+        while size < BATCH {
+            let Some(record) = self.reader.read()? else { break };
+            let Some(piece) = self.chosen(record).and_then(|piece| self.skipped(piece)) else { continue };
+            let piece = self.timed(piece);
+            size += piece.bytes.len();
+            chunks.push(LogChunk { source: piece.source, bytes: Bytes::from(piece.bytes) });
+        }
+        Ok(chunks)
+    }
+
+    /// Lines in what is there now; the last counts without its end.
+    fn lines(&self) -> io::Result<u64> {
+        let mut reader = self.reader.clone();
+        let (mut ends, mut open) = (0, false);
+        while let Some(record) = reader.read_known()? {
+            if let Some(piece) = self.chosen(record) {
+                ends += count(&piece.bytes);
+                open = piece.bytes.last().map_or(open, |byte| *byte != b'\n');
+            }
+        }
+        Ok(ends + u64::from(open))
+    }
+
+    fn chosen(&self, record: Record) -> Option<Piece> {
+        let time = Timestamp::from_millis(record.time);
+        if self.options.since.is_some_and(|since| time < since) || self.options.until.is_some_and(|until| time >= until)
+        {
+            return None;
+        }
+        let source = if record.stream == Stream::Stdout { Source::Stdout } else { Source::Stderr };
+        let wanted = if source == Source::Stdout { self.options.stdout } else { self.options.stderr };
+        let bytes = match record.lost() {
+            Some(lost) => format!("[seawall: {lost} bytes of output are missing, the disk was full]\n").into_bytes(),
+            None => record.bytes,
+        };
+        wanted.then_some(Piece { source, time, bytes })
+    }
+
+    fn skipped(&mut self, mut piece: Piece) -> Option<Piece> {
+        while self.skip > 0 {
+            let end = piece.bytes.iter().position(|byte| *byte == b'\n')?;
+            piece.bytes.drain(..=end);
+            self.skip -= 1;
+        }
+        (!piece.bytes.is_empty()).then_some(piece)
+    }
+
+    fn timed(&mut self, piece: Piece) -> Piece {
+        if !self.options.timestamps {
+            return piece;
+        }
+        let [stdout, stderr] = &mut self.fresh;
+        let fresh = if piece.source == Source::Stdout { stdout } else { stderr };
+        let mut bytes = Vec::with_capacity(piece.bytes.len() + 64);
+        for line in piece.bytes.split_inclusive(|byte| *byte == b'\n') {
+            if *fresh {
+                bytes.extend_from_slice(format!("{} ", piece.time).as_bytes());
+            }
+            bytes.extend_from_slice(line);
+            *fresh = line.ends_with(b"\n");
+        }
+        Piece { bytes, ..piece }
+    }
+}
+
+#[derive(Debug)]
+struct Piece {
+    source: Source,
+    time: Timestamp,
+    bytes: Vec<u8>,
+}
+
+fn count(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seawall_supervisor::log::{Limits, Writer};
+
+    fn log(records: &[(u64, Stream, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::open(dir.path(), Limits::default()).unwrap();
+        for (time, stream, text) in records {
+            writer.write(*time, *stream, text.as_bytes());
+        }
+        dir
+    }
+
+    fn read(dir: &tempfile::TempDir, options: LogOptions) -> String {
+        let mut output = Output::open(dir.path(), options).unwrap();
+        let mut text = String::new();
+        loop {
+            let batch = output.batch().unwrap();
+            if batch.is_empty() {
+                return text;
+            }
+            for chunk in batch {
+                text.push_str(std::str::from_utf8(&chunk.bytes).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn the_tail_begins_at_a_line_whatever_the_records() {
+        let out = Stream::Stdout;
+        let dir = log(&[(1, out, "one\ntw"), (2, out, "o\nthr"), (3, out, "ee\nfour\nfi"), (4, out, "ve")]);
+        for (lines, expected) in [
+            (0, ""),
+            (1, "five"),
+            (2, "four\nfive"),
+            (3, "three\nfour\nfive"),
+            (4, "two\nthree\nfour\nfive"),
+            (5, "one\ntwo\nthree\nfour\nfive"),
+            (99, "one\ntwo\nthree\nfour\nfive"),
+        ] {
+            assert_eq!(read(&dir, LogOptions { tail: Some(lines), ..LogOptions::default() }), expected, "{lines}");
+        }
+    }
+
+    #[test]
+    fn streams_and_times_are_chosen_before_lines_are_counted() {
+        let dir = log(&[
+            (10, Stream::Stdout, "a\n"),
+            (20, Stream::Stderr, "b\n"),
+            (30, Stream::Stdout, "c\n"),
+            (40, Stream::Stderr, "d\n"),
+        ]);
+        let at = |millis| Some(Timestamp::from_millis(millis));
+        let all = LogOptions::default();
+        assert_eq!(read(&dir, LogOptions { stderr: false, ..all }), "a\nc\n");
+        assert_eq!(read(&dir, LogOptions { stdout: false, tail: Some(1), ..all }), "d\n");
+        assert_eq!(read(&dir, LogOptions { since: at(20), until: at(40), ..all }), "b\nc\n");
+    }
+
+    #[test]
+    fn a_time_stands_before_each_line_and_only_there() {
+        let dir = log(&[(0, Stream::Stdout, "on"), (1, Stream::Stderr, "x\n"), (2, Stream::Stdout, "e\ntwo\n")]);
+        let text = read(&dir, LogOptions { timestamps: true, ..LogOptions::default() });
+        assert_eq!(text, "1970-01-01T00:00:00.000Z on1970-01-01T00:00:00.001Z x\ne\n1970-01-01T00:00:00.002Z two\n");
+    }
+}
