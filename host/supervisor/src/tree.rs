@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, pidfd_open, pidfd_send_signal,
-    waitid, waitpid,
+    wait, waitid,
 };
 
 /// What came of the first process.
@@ -74,7 +74,7 @@ fn wait_for_all(told: &Receiver<Pid>, alive: &Mutex<bool>, mut teller: impl Writ
             Err(_) => return,
         }
         let mut alive = alive.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             if pid != first || !(status.exited() || status.signaled()) {
                 continue;
             }
