@@ -169,12 +169,16 @@ impl Engine {
         kill_process(pid, signal).context("a signal to the daemon")
     }
 
-    /// Stops the daemon as a hung one is: its socket accepts and nobody answers.
+    /// Stops the daemon as a hung one is: its socket accepts and nobody answers. Returns when it stands still.
     ///
     /// # Errors
     /// If it does not run.
     pub fn pause_process(&self) -> Result<()> {
-        self.send(Signal::STOP)
+        self.send(Signal::STOP)?;
+        let pid = self.pid()?;
+        // The signal takes a moment to reach all of its threads.
+        crate::wait_until("the paused daemon stands still", START, || stands_still(pid));
+        Ok(())
     }
 
     /// Lets a paused daemon go on.
@@ -304,6 +308,16 @@ impl Drop for Engine {
         }
         let _ = self.script.wait();
     }
+}
+
+/// Whether every thread of the process is stopped.
+fn stands_still(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state stands behind the program's name, which is in parentheses.
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['T', 't']))
+    })
 }
 
 fn write_configuration(dir: &Path) -> Result<()> {

@@ -23,7 +23,7 @@ start_containerd() {
 start_engine() {
     rm -f "$dir/docker.pid"
     dockerd --config-file "$dir/daemon.json" --host "unix://$dir/d.sock" --containerd "$dir/c.sock" \
-        --data-root "$dir/r" --exec-root "$dir/x" --pidfile "$dir/docker.pid" --cgroup-parent "$cgroup" \
+        --data-root "$dir/.r" --exec-root "$dir/.x" --pidfile "$dir/docker.pid" --cgroup-parent "$cgroup" \
         --bridge "$bridge" --iptables=false --ip-forward=false --ip-masq=false \
         --exec-opt native.cgroupdriver=cgroupfs --shutdown-timeout 1 "$@" >>"$dir/dockerd.log" 2>&1 </dev/null &
     engine=$!

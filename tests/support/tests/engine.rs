@@ -21,7 +21,7 @@ fn traces() -> Vec<String> {
 
 fn processes_that_name(dir: &Path) -> usize {
     let name = dir.display().to_string();
-    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
         .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
         .filter(|line| String::from_utf8_lossy(line).contains(&name))

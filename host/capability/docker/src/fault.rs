@@ -12,6 +12,7 @@ use crate::endpoint::Endpoint;
 pub(crate) fn translate(endpoint: &Endpoint, doing: &str, error: &Bollard) -> Error {
     match error {
         Bollard::DockerResponseServerError { status_code, message } => answered(endpoint, doing, *status_code, message),
+        Bollard::IOError { err } => unreachable(endpoint, err.kind(), &err.to_string()),
         Bollard::SocketNotFoundError(_) => unreachable(endpoint, io::ErrorKind::NotFound, "there is no such socket"),
         Bollard::JsonDataError { message, .. } => {
             Error::Other(format!("what answers at {endpoint} is no Docker Engine that we understand: {message}"))

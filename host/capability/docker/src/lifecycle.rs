@@ -1,6 +1,7 @@
 //! Create, start, signal, remove: one container at a time, each call safe to repeat.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bollard::errors::Error as Bollard;
 use bollard::models::ContainerInspectResponse;
@@ -17,6 +18,10 @@ use crate::container::{Container, HealthCheck};
 use crate::fault::{self, contains_any};
 use crate::identity::{self, HEALTH};
 use crate::status;
+
+/// How long a name may be taken with no container to show for it, and how often we look.
+const NAME_PATIENCE: Duration = Duration::from_secs(5);
+const NAME_PAUSE: Duration = Duration::from_millis(20);
 
 impl Inner {
     fn name(&self, key: &Key) -> String {
@@ -60,12 +65,14 @@ impl Inner {
         let name = self.name(key);
         let doing = format!("create the container {name}");
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
-        // Once more if whatever had the name was gone when we looked at it.
-        for _ in 0..2 {
+        // The Engine gives a name away before there is a container of it to look at: an earlier try of the same key,
+        // which was cut off, may be at that just now.
+        let patience = Instant::now() + NAME_PATIENCE;
+        loop {
             let error = match client.api.create_container(Some(options.clone()), body.clone()).await {
                 Ok(made) => {
                     for warning in &made.warnings {
-                        tracing::warn!(container = name, "the Docker Engine warns: {warning}");
+                        tracing::info!(container = name, "the Docker Engine warns: {warning}");
                     }
                     return self.created(&client, key, &made.id).await;
                 }
@@ -85,11 +92,18 @@ impl Inner {
                          `docker inspect {id}` and remove it"
                     )));
                 }
-                Err(error) if fault::status(&error) == Some(404) => {}
-                Err(error) => return Err(self.connection.failed(&client, &doing, &error)),
+                Err(error) if fault::status(&error) != Some(404) => {
+                    return Err(self.connection.failed(&client, &doing, &error));
+                }
+                Err(_) if Instant::now() >= patience => {
+                    return Err(Error::Conflict {
+                        message: format!("the name {name} is taken, and no container has it yet"),
+                        retry_after: Some(NAME_PATIENCE),
+                    });
+                }
+                Err(_) => tokio::time::sleep(NAME_PAUSE).await,
             }
         }
-        Err(Error::conflict(format!("the name {name} is being given up by another container; try again")))
     }
 
     async fn created(&self, client: &Arc<Client>, key: &Key, id: &str) -> Result<Status, Error> {
