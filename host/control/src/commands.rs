@@ -11,12 +11,13 @@ use seawall_model::{
 };
 use seawall_store::{Act, Intent, SessionRecord, Write};
 
+use crate::change::Change;
 use crate::control::Control;
 use crate::core::Core;
 use crate::draft::{Context, Draft, Marks};
 use crate::events::{Kind, of_session};
 use crate::observe::tell;
-use crate::state::Entry;
+use crate::state::{Cell, Entry};
 use crate::worker::kick;
 use crate::{BackendHealth, ControlError};
 
@@ -144,7 +145,7 @@ impl Core {
                 Write::PutIntent(intent.clone()),
                 Write::Event(event),
             ];
-            match self.store.write(writes).await {
+            match self.write(writes).await {
                 Ok(()) => {
                     let entry = Entry::new(record, Some(intent), Marks { previous_gone: true, ..Marks::default() });
                     let session = entry.with(|cell| cell.session());
@@ -182,46 +183,39 @@ impl Core {
     }
 
     pub(crate) async fn stop_all(self: &Arc<Self>, grace: Option<Duration>) -> Result<Vec<SessionId>, ControlError> {
-        let (mut writes, mut changed, mut stopping) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut changes, mut stopping) = (Vec::new(), Vec::new());
         let context = self.context(true);
         for entry in self.sessions.all() {
             let right = entry.commit().await;
-            let before = entry.with(|cell| {
-                let wanted = cell.record.desired == Desired::Running && !cell.removed;
-                wanted.then(|| (cell.draft(), Arc::clone(&cell.record)))
-            });
-            let Some((mut draft, record)) = before else { continue };
-            let intent = draft.intent.clone();
-            if !record.state.is_final() {
+            let wanted = |cell: &Cell| cell.record.desired == Desired::Running;
+            let Some(mut change) = Change::begin(&entry, right, wanted) else { continue };
+            if !change.draft.record.state.is_final() {
                 stopping.push(entry.id.clone());
             }
-            stop(&mut draft, grace, &context)?;
-            writes.extend(draft.writes((&record, intent.as_ref())));
-            changed.push((entry, right, draft));
+            stop(&mut change.draft, grace, &context)?;
+            changes.push(change);
         }
-        if !writes.is_empty() {
-            self.store.write(writes).await.map_err(ControlError::Store)?;
-        }
-        for (entry, right, draft) in changed {
-            entry.publish(&right, &draft, None);
-            drop(right);
+        let writes = changes.iter().flat_map(Change::writes).collect();
+        self.write(writes).await.map_err(ControlError::Store)?;
+        for change in changes {
+            let entry = Arc::clone(&change.entry);
+            change.publish(None);
             kick(self, &entry);
         }
         Ok(stopping)
     }
 
     /// Deletes the record of a session whose backend is not configured.
-    async fn forget(&self, entry: &Entry) -> Result<(), ControlError> {
-        let right = entry.commit().await;
-        let record = entry.with(|cell| (!cell.removed).then(|| Arc::clone(&cell.record)));
-        let record = record.ok_or_else(|| ControlError::NoSuchSession(entry.id.to_string()))?;
-        let message =
-            "its record was forgotten; its backend is not configured, and what is left there is cleaned up when it is";
-        let event = of_session(&record, Kind::SessionRemoved, self.clock.now(), message);
+    async fn forget(&self, entry: &Arc<Entry>) -> Result<(), ControlError> {
+        let change = Change::begin(entry, entry.commit().await, |_| true);
+        let change = change.ok_or_else(|| ControlError::NoSuchSession(entry.id.to_string()))?;
+        let message = "its record was forgotten; its backend is not configured, and what is left there is cleaned up \
+            when it is";
+        let event = of_session(&change.draft.record, Kind::SessionRemoved, self.clock.now(), message);
         let writes = vec![Write::DeleteSession(entry.id.clone()), Write::Event(event)];
-        self.store.write(writes).await.map_err(ControlError::Store)?;
-        entry.bury(&right);
+        self.write(writes).await.map_err(ControlError::Store)?;
         self.sessions.remove(entry);
+        change.bury();
         Ok(())
     }
 }
@@ -244,7 +238,7 @@ fn usable(backend: &BackendName, health: BackendHealth, error: Option<String>) -
     }
 }
 
-fn start(draft: &mut Draft, health: BackendHealth, error: Option<String>) -> Result<(), ControlError> {
+pub(crate) fn start(draft: &mut Draft, health: BackendHealth, error: Option<String>) -> Result<(), ControlError> {
     let id = &draft.record.id;
     match draft.record.desired {
         Desired::Removed => return Err(ControlError::Conflict(format!("session {id} is being removed"))),
@@ -266,7 +260,7 @@ fn start(draft: &mut Draft, health: BackendHealth, error: Option<String>) -> Res
     Ok(())
 }
 
-fn stop(draft: &mut Draft, grace: Option<Duration>, context: &Context<'_>) -> Result<(), ControlError> {
+pub(crate) fn stop(draft: &mut Draft, grace: Option<Duration>, context: &Context<'_>) -> Result<(), ControlError> {
     if draft.record.desired == Desired::Removed {
         return Err(ControlError::Conflict(format!("session {} is being removed", draft.record.id)));
     }
@@ -295,7 +289,7 @@ fn stop(draft: &mut Draft, grace: Option<Duration>, context: &Context<'_>) -> Re
     Ok(())
 }
 
-fn remove(draft: &mut Draft, force: bool) -> Result<(), ControlError> {
+pub(crate) fn remove(draft: &mut Draft, force: bool) -> Result<(), ControlError> {
     if !force && !draft.record.state.is_final() && draft.record.desired != Desired::Removed {
         let (id, state) = (&draft.record.id, draft.record.state);
         return Err(ControlError::Conflict(format!(

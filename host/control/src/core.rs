@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backend::Backend;
+use crate::change::Change;
 use crate::clock::Clock;
 use crate::draft::{Context, Draft};
 use crate::state::{Entry, Sessions};
@@ -44,22 +45,34 @@ impl Core {
         if self.closing.load(Ordering::Acquire) { Err(ControlError::ShuttingDown) } else { Ok(()) }
     }
 
+    /// Stores, and logs what there is to tell.
+    pub(crate) async fn write(&self, writes: Vec<Write>) -> Result<(), seawall_store::Error> {
+        let events: Vec<Event> = writes
+            .iter()
+            .filter_map(|write| if let Write::Event(event) = write { Some(event.clone()) } else { None })
+            .collect();
+        if !writes.is_empty() {
+            self.store.write(writes).await?;
+        }
+        for event in events {
+            let session = event.session.as_ref().map(tracing::field::display);
+            let backend = event.backend.as_ref().map(tracing::field::display);
+            tracing::info!(kind = event.kind, session, backend, "{}", event.message);
+        }
+        Ok(())
+    }
+
     /// Changes a session: worked out by `change`, stored, then shown.
     pub(crate) async fn change(
         &self,
-        entry: &Entry,
+        entry: &Arc<Entry>,
         change: impl FnOnce(&mut Draft, &Context<'_>) -> Result<(), ControlError>,
     ) -> Result<(), ControlError> {
-        let right = entry.commit().await;
-        let before = entry.with(|cell| (!cell.removed).then(|| (cell.draft(), Arc::clone(&cell.record))));
-        let (mut draft, record) = before.ok_or_else(|| ControlError::NoSuchSession(entry.id.to_string()))?;
-        let intent = draft.intent.clone();
-        change(&mut draft, &self.context(true))?;
-        let writes = draft.writes((&record, intent.as_ref()));
-        if !writes.is_empty() {
-            self.store.write(writes).await.map_err(ControlError::Store)?;
-        }
-        entry.publish(&right, &draft, None);
+        let begun = Change::begin(entry, entry.commit().await, |_| true);
+        let mut begun = begun.ok_or_else(|| ControlError::NoSuchSession(entry.id.to_string()))?;
+        change(&mut begun.draft, &self.context(true))?;
+        self.write(begun.writes()).await.map_err(ControlError::Store)?;
+        begun.publish(None);
         Ok(())
     }
 
@@ -67,8 +80,7 @@ impl Core {
     /// log has it.
     pub(crate) async fn tell(&self, event: Event) {
         let (kind, message) = (event.kind.clone(), event.message.clone());
-        tracing::info!(kind, backend = event.backend.as_ref().map(BackendName::as_str), "{message}");
-        if let Err(error) = self.store.write(vec![Write::Event(event)]).await {
+        if let Err(error) = self.write(vec![Write::Event(event)]).await {
             tracing::error!(kind, %error, "an event could not be stored: {message}");
         }
     }

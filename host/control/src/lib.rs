@@ -22,6 +22,7 @@
 
 mod backend;
 mod backoff;
+mod change;
 mod clock;
 mod commands;
 mod config;

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use seawall_model::{Incarnation, Key, SessionId, SessionState, Timestamp, Workload};
 
 use crate::backend::{Backend, call};
+use crate::change::Right;
 use crate::core::Core;
 use crate::events::{Kind, of_backend};
-use crate::state::{Cell, Commit};
+use crate::state::Cell;
 use crate::sweep::Listing;
 
 /// What was seen and not yet removed.
@@ -30,7 +31,7 @@ struct Seen {
 /// Whether a workload is an orphan, and what must be held while it is removed.
 enum Verdict {
     Owned,
-    Orphan(Option<Commit>),
+    Orphan(Option<Right>),
 }
 
 impl Orphans {
@@ -90,12 +91,15 @@ fn judge(core: &Core, workload: &Workload) -> Verdict {
     }
 }
 
-/// Older than the session's own. The one just before a pending incarnation is its worker's to remove. A newer one means
-/// that the store was put back to an earlier day: it is not touched.
+/// Older than the session's own, or its own though that is known to be gone: a create that landed late. The one just
+/// before a pending incarnation is its worker's to remove. A newer one means that the store was put back to an earlier
+/// day: it is not touched.
 fn is_left_over(cell: &Cell, incarnation: Incarnation) -> bool {
     let record = &cell.record;
     let workers = record.state == SessionState::Pending && incarnation.saturating_add(1) == record.incarnation;
-    incarnation < record.incarnation && !workers && !cell.removed
+    let older = incarnation < record.incarnation && !workers;
+    let late = incarnation == record.incarnation && record.state.is_final() && cell.marks.gone;
+    (older || late) && !cell.removed
 }
 
 fn describe(workload: &Workload) -> String {

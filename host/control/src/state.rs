@@ -1,15 +1,16 @@
 //! The sessions in memory: what is stored, what is known besides, and who waits for a change.
 //!
 //! Two locks a session. `cell` is held for an instant and never over an await. `commit` is held from reading to
-//! publishing a change, over the write to the store: whoever has it is the only one that changes the record.
+//! publishing a [`Change`](crate::change::Change), over the write to the store.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use seawall_model::{BackendName, Session, SessionId, SessionName, SessionSpec, SessionState};
 use seawall_store::{Intent, SessionRecord};
-use tokio::sync::{Notify, OwnedMutexGuard, watch};
+use tokio::sync::{Notify, watch};
 
+use crate::change::Right;
 use crate::draft::{Draft, Marks};
 
 /// A session.
@@ -42,9 +43,6 @@ pub(crate) struct Cell {
     pub(crate) kicked: bool,
 }
 
-/// The right to change a session's record.
-pub(crate) type Commit = OwnedMutexGuard<()>;
-
 impl Entry {
     pub(crate) fn new(record: SessionRecord, intent: Option<Intent>, marks: Marks) -> Arc<Self> {
         Arc::new(Self {
@@ -73,12 +71,12 @@ impl Entry {
     }
 
     /// Waits for the right to change the record.
-    pub(crate) async fn commit(&self) -> Commit {
+    pub(crate) async fn commit(&self) -> Right {
         Arc::clone(&self.commit).lock_owned().await
     }
 
     /// The right to change the record, if nobody has it now.
-    pub(crate) fn try_commit(&self) -> Option<Commit> {
+    pub(crate) fn try_commit(&self) -> Option<Right> {
         Arc::clone(&self.commit).try_lock_owned().ok()
     }
 
@@ -87,27 +85,8 @@ impl Entry {
         self.changed.subscribe()
     }
 
-    /// Shows a change that is in the store, or needs not to be. `acting`: whether a call begins (`true`) or ended.
-    pub(crate) fn publish(&self, _right: &Commit, draft: &Draft, acting: Option<bool>) {
-        self.with(|cell| {
-            if *cell.record != draft.record {
-                cell.record = Arc::new(draft.record.clone());
-            }
-            cell.intent.clone_from(&draft.intent);
-            cell.marks = draft.marks.clone();
-            cell.acting = acting.unwrap_or(cell.acting);
-            cell.version += 1;
-        });
-        self.changed.send_replace(());
-    }
-
-    /// The record is deleted from the store.
-    pub(crate) fn bury(&self, _right: &Commit) {
-        self.with(|cell| {
-            cell.removed = true;
-            cell.acting = false;
-            cell.version += 1;
-        });
+    /// Wakes all who wait for a change of it.
+    pub(crate) fn tell(&self) {
         self.changed.send_replace(());
     }
 
@@ -119,7 +98,7 @@ impl Entry {
             changed
         });
         if changed {
-            self.changed.send_replace(());
+            self.tell();
         }
     }
 }

@@ -19,13 +19,14 @@ use seawall_model::{Desired, Incarnation, Key, SessionId, Status, Workload};
 use tokio::time::Instant;
 
 use crate::backend::{Backend, ConditionKind, call};
+use crate::change::Change;
 use crate::core::Core;
 use crate::draft::{is_live, key};
 use crate::events::{Kind, of_backend};
 use crate::hints::next_look;
 use crate::observe::{is_news, observed, vanished};
 use crate::orphans::Orphans;
-use crate::state::Entry;
+use crate::state::{Cell, Entry};
 use crate::worker::kick;
 
 /// The most keys of one `inspect`: the contract of `wit/backend`.
@@ -218,11 +219,12 @@ impl Sweep {
     /// worker knows better, and the next sweep comes.
     async fn take_in(&self, sights: Vec<(Question, Sight)>) {
         let context = self.core.context(self.backend.health().usable());
-        let (mut writes, mut changed) = (Vec::new(), Vec::new());
+        let (mut writes, mut changes) = (Vec::new(), Vec::new());
         for (Question { entry, version, .. }, sight) in sights {
-            let current = |cell: &crate::state::Cell| cell.version == version && !cell.acting && !cell.removed;
+            let current = |cell: &Cell| cell.version == version && !cell.acting;
             let news = entry.with(|cell| {
                 current(cell)
+                    && !cell.removed
                     && match &sight {
                         Sight::Found(status) => is_news(cell, status),
                         Sight::Missing => !cell.marks.missing,
@@ -232,33 +234,29 @@ impl Sweep {
             if !news {
                 continue;
             }
-            let Some(right) = entry.try_commit() else { continue };
-            let Some((mut draft, record)) =
-                entry.with(|cell| current(cell).then(|| (cell.draft(), Arc::clone(&cell.record))))
-            else {
+            let Some(mut change) = entry.try_commit().and_then(|right| Change::begin(&entry, right, current)) else {
                 continue;
             };
-            let intent = draft.intent.clone();
             match &sight {
-                Sight::Found(status) => observed(&mut draft, status, &context),
-                Sight::Missing => draft.marks.missing = true,
-                Sight::Gone => vanished(&mut draft, &context),
+                Sight::Found(status) => observed(&mut change.draft, status, &context),
+                Sight::Missing => change.draft.marks.missing = true,
+                Sight::Gone => vanished(&mut change.draft, &context),
             }
-            writes.extend(draft.writes((&record, intent.as_ref())));
-            changed.push((entry, right, draft));
+            writes.extend(change.writes());
+            changes.push(change);
         }
-        if !writes.is_empty()
-            && let Err(error) = self.core.store.write(writes).await
-        {
+        if let Err(error) = self.core.write(writes).await {
             // Nothing is shown that is not stored; the next sweep sees it again.
             tracing::error!(backend = %self.backend.name, %error, "what a sweep saw could not be stored");
             self.backend.raise(ConditionKind::StoreFailed, error.to_string(), context.now);
             return;
         }
-        self.backend.clear(ConditionKind::StoreFailed);
-        for (entry, right, draft) in changed {
-            entry.publish(&right, &draft, None);
-            drop(right);
+        if !changes.is_empty() {
+            self.backend.clear(ConditionKind::StoreFailed);
+        }
+        for change in changes {
+            let entry = Arc::clone(&change.entry);
+            change.publish(None);
             kick(&self.core, &entry);
         }
     }
@@ -319,7 +317,7 @@ impl Sweep {
                 sights.push((question, Sight::Gone));
             }
         }
-        let wanted = |cell: &crate::state::Cell| is_live(cell.record.state) && cell.record.desired == Desired::Running;
+        let wanted = |cell: &Cell| is_live(cell.record.state) && cell.record.desired == Desired::Running;
         let live = self.core.sessions.on(&self.backend.name, wanted).len();
         let most = (live * usize::from(self.core.config.missing_percent) / 100).max(self.core.config.missing_minimum);
         if gone <= most {

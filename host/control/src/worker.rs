@@ -12,6 +12,7 @@ use seawall_model::{Desired, Key, Status, Timestamp};
 use seawall_store::Write;
 
 use crate::backend::{Backend, call};
+use crate::change::Change;
 use crate::core::Core;
 use crate::draft::key;
 use crate::events::{Kind, of_session};
@@ -116,32 +117,26 @@ impl Worker {
     /// Settles the last call and opens the next, in one write. `None`: the session is gone, or this was the `last`.
     async fn turn(&self, ended: Option<(Call, Outcome)>, last: bool) -> Result<Option<Step>, seawall_store::Error> {
         let (core, entry) = (&self.core, &self.entry);
-        let right = entry.commit().await;
-        let before = entry.with(|cell| (!cell.removed).then(|| (cell.draft(), Arc::clone(&cell.record))));
-        let Some((mut draft, record)) = before else { return Ok(None) };
-        let intent = draft.intent.clone();
+        let Some(mut change) = Change::begin(entry, entry.commit().await, |_| true) else { return Ok(None) };
         let context = core.context(self.backend.health().usable());
 
         let mut missing = false;
         if let Some((call, outcome)) = ended {
-            settle(&mut draft, &call, outcome, &context);
-            missing = call == Call::Look && draft.marks.missing;
+            settle(&mut change.draft, &call, outcome, &context);
+            missing = call == Call::Look && change.draft.marks.missing;
         }
-        let step = if last { None } else { Some(advance(&mut draft, &context)) };
+        let step = if last { None } else { Some(advance(&mut change.draft, &context)) };
 
         if step == Some(Step::Forget) {
-            let event = of_session(&draft.record, Kind::SessionRemoved, context.now, "workload and record are gone");
-            core.store.write(vec![Write::DeleteSession(entry.id.clone()), Write::Event(event)]).await?;
-            entry.bury(&right);
+            let record = &change.draft.record;
+            let event = of_session(record, Kind::SessionRemoved, context.now, "workload and record are gone");
+            core.write(vec![Write::DeleteSession(entry.id.clone()), Write::Event(event)]).await?;
             core.sessions.remove(entry);
+            change.bury();
             return Ok(step);
         }
-        let writes = draft.writes((&record, intent.as_ref()));
-        if !writes.is_empty() {
-            core.store.write(writes).await?;
-        }
-        entry.publish(&right, &draft, Some(matches!(step, Some(Step::Call(_)))));
-        drop(right);
+        core.write(change.writes()).await?;
+        change.publish(Some(matches!(step, Some(Step::Call(_)))));
         if missing {
             self.backend.hints.list();
         }

@@ -381,12 +381,12 @@ impl ExecutionBackend for Fake {
             };
             world.made.iter_mut().map(workload).collect()
         };
-        let size = if matches!(chaos, Some(Chaos::Partial)) { 1 } else { 1000 };
+        let partial = matches!(chaos, Some(Chaos::Partial));
+        let size = if partial { 1 } else { 1000 };
         let from: usize = cursor.map_or(0, |cursor| cursor.parse().unwrap());
-        let next = (workloads.len() > from + size).then(|| (from + size).to_string());
+        let next = (partial || workloads.len() > from + size).then(|| (from + size).to_string());
         workloads = workloads.into_iter().skip(from).take(size).collect();
         Self::leave(chaos).await?;
-        let forced = matches!(next, None).then(|| "1".to_owned()).filter(|_| size == 1 && cursor.is_none());
-        Ok(Page { workloads, next: next.or(forced) })
+        Ok(Page { workloads, next })
     }
 }

@@ -124,6 +124,21 @@ impl House {
         events.into_iter().map(|event| event.kind).collect()
     }
 
+    /// Waits until the journal has events of this kind, and makes sure that there are so many.
+    pub(super) async fn told(&self, kind: &str, times: usize) {
+        let until = Instant::now() + LONG;
+        loop {
+            let kinds = self.kinds().await;
+            let count = kinds.iter().filter(|told| *told == kind).count();
+            if count >= times {
+                assert_eq!(count, times, "{kind}: {kinds:?}");
+                return;
+            }
+            assert!(Instant::now() < until, "never told: {kind}: {kinds:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// No rule was broken, and everything can be ended.
     pub(super) async fn done(self) {
         assert_eq!(self.fake.violations(), Vec::<String>::new());

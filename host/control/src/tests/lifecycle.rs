@@ -281,7 +281,7 @@ async fn down_stops_every_session() {
     let (first, second) = (house.running(spec()).await, house.running(spec()).await);
     house.fake.end(&first.id, code(0));
     house.until(&first.id, SessionState::Stopped).await;
-    assert_eq!(house.control.stop_all(None).await.unwrap(), [second.id.clone()]);
+    assert_eq!(house.control.stop_all(None).await.unwrap(), std::slice::from_ref(&second.id));
     house.until(&second.id, SessionState::Stopped).await;
     assert_eq!(house.control.stop_all(None).await.unwrap(), []);
     house.done().await;

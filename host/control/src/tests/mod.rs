@@ -1,6 +1,12 @@
 //! Tests of the whole: a real store, a backend that does what the test says, and a clock that stands still while anybody
 //! is at work.
 
+mod adoption;
+mod crash;
 mod fake;
 mod house;
 mod lifecycle;
+mod outage;
+mod planning;
+mod refusals;
+mod restarts;
