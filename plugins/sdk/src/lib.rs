@@ -31,6 +31,11 @@ pub use config::{config, config_key, options};
 pub use error::Problems;
 pub use units::{Millis, Size, UnitError};
 
+/// An instance lives for one call, so there is nobody to give memory back to.
+#[cfg(all(feature = "arena", target_arch = "wasm32"))]
+#[global_allocator]
+static ARENA: mini_alloc::MiniAlloc = mini_alloc::MiniAlloc::INIT;
+
 /// How a call to a backend ends.
 pub type Result<T> = core::result::Result<T, Error>;
 
