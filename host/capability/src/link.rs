@@ -15,6 +15,9 @@ pub const HOST_PACKAGE: &str = "seawall:host";
 /// The version of it that is offered.
 const HOST_VERSION: &str = "0.1.0";
 
+/// The vocabulary of backends: types only, which every plugin built against it imports and nobody has to provide.
+const BACKEND_TYPES: &str = "seawall:backend/types";
+
 /// Every interface of WASI 0.2 that is linked is in one of these packages.
 const WASI_PACKAGES: [&str; 6] =
     ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:io", "wasi:random", "wasi:sockets"];
@@ -70,8 +73,7 @@ impl Import {
                 format!("`{name}` is not granted: add the table [backend.{backend}.grants.{grant}]")
             }
             Offer::OtherVersion => format!(
-                "`{name}` is of another version: this host offers {HOST_PACKAGE}@{HOST_VERSION}, so build the plugin \
-                 against that"
+                "`{name}` is of another version: this host offers {HOST_VERSION}, so build the plugin against that"
             ),
             Offer::Never => {
                 format!(
@@ -93,6 +95,9 @@ impl fmt::Display for Import {
 pub fn offers(name: &str) -> Offer {
     let (path, version) = name.split_once('@').unwrap_or((name, ""));
     let Some((package, interface)) = path.split_once('/') else { return Offer::Never };
+    if path == BACKEND_TYPES {
+        return if version == HOST_VERSION { Offer::Always } else { Offer::OtherVersion };
+    }
     if package == HOST_PACKAGE {
         let offer = match interface {
             "log" | "config" | "clock" | "types" | "streams" => Offer::Always,
@@ -150,6 +155,7 @@ mod tests {
         for (name, offer) in [
             ("seawall:host/log@0.1.0", Offer::Always),
             ("seawall:host/types@0.1.0", Offer::Always),
+            ("seawall:backend/types@0.1.0", Offer::Always),
             ("seawall:host/state@0.1.0", Offer::Granted("state")),
             ("seawall:host/docker@0.1.0", Offer::Granted("docker")),
             ("seawall:host/docker@0.1.7", Offer::OtherVersion),

@@ -2,7 +2,6 @@
 //!
 //! Every function answers well unless its body is replaced. Results are laid out by hand, as the canonical ABI says:
 //! a `result` has its discriminant at 0 and its payload at 8, and zeroed memory is a good answer to most questions.
-#![allow(dead_code, reason = "each test binary uses another part")]
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,16 +11,16 @@ use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
 /// Where a zeroed result is: `ok`, and a status that says `created`.
-pub const ZERO: u32 = 4096;
+pub(crate) const ZERO: u32 = 4096;
 /// Where the answer of `check` is: `ok`, version `7`, no attributes.
-pub const REPORT: u32 = 8192;
+pub(crate) const REPORT: u32 = 8192;
 /// Where an answer `err(not-found("nothing here"))` is.
-pub const NOT_FOUND: u32 = 8448;
+pub(crate) const NOT_FOUND: u32 = 8448;
 /// Scratch memory for bodies.
-pub const SCRATCH: u32 = 16384;
+pub(crate) const SCRATCH: u32 = 16384;
 
 /// A guest in the making.
-pub struct Guest {
+pub(crate) struct Guest {
     bodies: BTreeMap<&'static str, String>,
     imports: String,
     extra: String,
@@ -31,7 +30,7 @@ pub struct Guest {
 
 impl Guest {
     /// A backend that answers everything, without logs.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut bodies = BTreeMap::new();
         for function in ["create", "start", "signal", "remove", "inspect", "list"] {
             bodies.insert(function, format!("i32.const {ZERO}"));
@@ -43,13 +42,13 @@ impl Guest {
     }
 
     /// Replaces the body of an exported function.
-    pub fn body(mut self, function: &'static str, body: impl Into<String>) -> Self {
+    pub(crate) fn body(mut self, function: &'static str, body: impl Into<String>) -> Self {
         self.bodies.insert(function, body.into());
         self
     }
 
     /// Imports a function of an interface of `seawall:host`.
-    pub fn import(mut self, interface: &'static str, function: &str, signature: &str) -> Self {
+    pub(crate) fn import(mut self, interface: &'static str, function: &str, signature: &str) -> Self {
         let name = format!("seawall:host/{interface}@0.1.0");
         let id = function.rsplit(']').next().unwrap();
         self.imports.push_str(&format!("(import \"{name}\" \"{function}\" (func ${id} {signature}))\n"));
@@ -60,19 +59,19 @@ impl Guest {
     }
 
     /// Adds fields to the module: functions, data, globals.
-    pub fn field(mut self, field: &str) -> Self {
+    pub(crate) fn field(mut self, field: &str) -> Self {
         self.extra.push_str(field);
         self
     }
 
     /// Exports `logs` too.
-    pub fn logs(mut self) -> Self {
+    pub(crate) fn logs(mut self) -> Self {
         self.logs = true;
         self
     }
 
     /// The component.
-    pub fn component(&self) -> Cow<'static, [u8]> {
+    pub(crate) fn component(&self) -> Cow<'static, [u8]> {
         let mut module = wat::parse_str(self.module()).unwrap();
         let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
         let mut resolve = Resolve::default();
