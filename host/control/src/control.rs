@@ -10,6 +10,7 @@ use seawall_store::{Event, Store};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::backend::Backend;
 use crate::clock::Clock;
@@ -81,8 +82,11 @@ impl Control {
             core.sessions.insert(Entry::new(record, intent, marks));
         }
         for backend in core.backends.values() {
-            core.tasks.spawn(health::watch(Arc::clone(&core), Arc::clone(backend)));
-            core.tasks.spawn(Sweep::new(Arc::clone(&core), Arc::clone(backend)).run());
+            let name = backend.name.as_str();
+            let watch = health::watch(Arc::clone(&core), Arc::clone(backend));
+            core.tasks.spawn(watch.instrument(tracing::info_span!(parent: None, "health", backend = name)));
+            let sweep = Sweep::new(Arc::clone(&core), Arc::clone(backend)).run();
+            core.tasks.spawn(sweep.instrument(tracing::info_span!(parent: None, "sweep", backend = name)));
         }
         let context = core.context(true);
         for entry in core.sessions.all() {

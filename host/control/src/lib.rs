@@ -9,7 +9,7 @@
 //!   +--------------------------- sessions in memory ---------------------------+---> store
 //! ```
 //!
-//! *Level-triggered.* Nothing depends on having seen an event: [`plan`](mod@plan) looks at where a session is and says
+//! *Level-triggered.* Nothing depends on having seen an event: the planner looks at where a session is and says
 //! the next step, and saying it again after a crash is harmless. *Write ahead.* The store knows of an act before the
 //! backend is asked. *Unknown is not gone.* An error from a backend changes nothing but what is shown; a workload that
 //! one answer leaves out is only missing until a complete listing that began later confirms it.

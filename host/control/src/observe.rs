@@ -80,7 +80,8 @@ pub(crate) fn vanished(session: &mut Draft, context: &Context<'_>) {
 
 /// The workload is over, and how.
 fn ended(session: &mut Draft, mut exit: Exit, context: &Context<'_>) {
-    let finished_at = exit.at.unwrap_or(context.now);
+    // A time that is yet to come would pass for a long and healthy life.
+    let finished_at = exit.at.unwrap_or(context.now).min(context.now);
     exit.at = Some(finished_at);
     let asked = session.asked_to_end();
     let (state, kind) = classify(&exit, asked);

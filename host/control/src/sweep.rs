@@ -26,6 +26,7 @@ use crate::events::{Kind, of_backend};
 use crate::hints::next_look;
 use crate::observe::{is_news, observed, vanished};
 use crate::orphans::Orphans;
+use crate::plan::{Action, plan};
 use crate::state::{Cell, Entry};
 use crate::worker::kick;
 
@@ -190,8 +191,11 @@ impl Sweep {
         let answer = match call("inspect", self.backend.driver.inspect(&keys)).await {
             Ok(answer) => answer,
             Err(error) => {
-                let why: Arc<str> = error.to_string().into();
-                batch.iter().for_each(|question| question.entry.doubt(&why));
+                // Busy is not down: nothing was asked, and what is known is as good as it was.
+                if !matches!(error, Error::Full { .. }) {
+                    let why: Arc<str> = error.to_string().into();
+                    batch.iter().for_each(|question| question.entry.doubt(&why));
+                }
                 return Err(error);
             }
         };
@@ -256,8 +260,11 @@ impl Sweep {
         }
         for change in changes {
             let entry = Arc::clone(&change.entry);
+            let work = plan(&change.draft, &context) != Action::Rest;
             change.publish(None);
-            kick(&self.core, &entry);
+            if work || entry.with(|cell| cell.working) {
+                kick(&self.core, &entry);
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use seawall_backend::Error;
 use seawall_model::{Desired, Key, Status, Timestamp};
 use seawall_store::Write;
+use tracing::Instrument as _;
 
 use crate::backend::{Backend, call};
 use crate::change::Change;
@@ -32,7 +33,8 @@ pub(crate) fn kick(core: &Arc<Core>, entry: &Arc<Entry>) {
     });
     if start {
         let (core, entry, backend) = (Arc::clone(core), Arc::clone(entry), Arc::clone(backend));
-        core.tasks.clone().spawn(async move { Worker { core, entry, backend }.run().await });
+        let span = tracing::info_span!(parent: None, "worker", session = %entry.id, backend = %backend.name);
+        core.tasks.clone().spawn(async move { Worker { core, entry, backend }.run().await }.instrument(span));
     } else {
         entry.work.notify_one();
     }

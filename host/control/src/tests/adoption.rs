@@ -147,11 +147,11 @@ async fn ten_thousand_sessions_are_adopted_by_ten_batches_a_sweep() {
     house.eventually("all run", || all(SessionState::Running)(&house.control.backends()[0])).await;
 
     // All of them are news in the first sweep (their handles); then nothing is, and nothing is written.
-    house.later(Duration::from_secs(30)).await;
+    house.later(Duration::from_secs(10)).await;
     let (asked, batches) = (house.fake.calls("inspect"), house.store.stats().batches);
-    house.later(Duration::from_secs(60)).await;
+    house.later(Duration::from_secs(20)).await;
     let sweeps = (house.fake.calls("inspect") - asked) / 10;
-    assert!((10..=14).contains(&sweeps), "{sweeps}");
+    assert!((3..=5).contains(&sweeps), "{sweeps}");
     assert_eq!(house.store.stats().batches, batches);
     assert_eq!(house.control.core.tasks.len(), 2);
     house.done().await;

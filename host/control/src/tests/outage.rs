@@ -237,3 +237,28 @@ async fn a_create_that_lands_after_the_session_was_stopped_is_cleaned_up() {
     house.eventually("it is cleaned up", || house.fake.count() == 0).await;
     house.done().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_backend_leaves_what_is_known_as_it_was() {
+    let house = House::new().await;
+    let session = &several(&house, 1).await[0];
+    let busy = Error::Full { waited: Duration::from_secs(10), retry_after: Duration::from_secs(1) };
+    house.fake.always("inspect", Chaos::Error(busy));
+    house.later(Duration::from_secs(60)).await;
+    assert_eq!(house.control.session(&session.id).unwrap().state, SessionState::Running);
+    assert_eq!(house.control.backends()[0].conditions[0].kind, "sweep_failed");
+    house.done().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_yet_to_come_does_not_pass_for_a_healthy_life() {
+    let house = House::new().await;
+    let late = seawall_model::Timestamp::from_millis(u64::MAX);
+    let exit = seawall_model::Exit { at: Some(late), ..code(1) };
+    house.fake.plan(super::fake::Plans { ends: Some((Duration::from_millis(5), exit)), ..Default::default() });
+    let session = house.control.create(restarting("on-failure:4")).await.unwrap();
+    let failed = house.until(&session.id, SessionState::Failed).await;
+    assert_eq!(failed.restarts, 4);
+    assert!(failed.finished_at.unwrap() < late);
+    house.done().await;
+}
