@@ -4,11 +4,10 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, PortBinding, PortMap, ResourcesUlimits,
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, PortBinding, PortMap, ResourcesUlimits,
     RestartPolicy, RestartPolicyNameEnum,
 };
 use seawall_backend::Error;
@@ -16,10 +15,8 @@ use seawall_model::{HealthCommand, InvalidSpec, Network, Problem, Protocol};
 
 use crate::connection::Facts;
 use crate::container::{Container, HealthCheck};
-use crate::endpoint::Endpoint;
 use crate::grant::{DockerGrant, capability};
 use crate::identity::{BACKEND, HEALTH, INCARNATION, Namespace, PREFIX, SESSION, STORE};
-use crate::mounts;
 
 /// Docker's own lower bounds.
 const MIN_MEMORY: u64 = 6 << 20;
@@ -72,18 +69,20 @@ impl Refusals {
 pub(crate) struct Context<'a> {
     pub(crate) namespace: &'a Namespace,
     pub(crate) grant: &'a DockerGrant,
-    pub(crate) protected: &'a [PathBuf],
-    pub(crate) endpoint: &'a Endpoint,
     pub(crate) facts: &'a Facts,
 }
 
 /// The container in Docker's words, but for the stamp of its health, which the image decides.
 ///
-/// Looks at the host's files where something of them is to be mounted.
-pub(crate) fn build(container: &Container, context: &Context<'_>) -> Result<ContainerCreateBody, Error> {
-    let mut refusals = Refusals::default();
+/// `mounts` are the container's, resolved, and `refusals` what was found wrong with them.
+pub(crate) fn build(
+    container: &Container,
+    context: &Context<'_>,
+    mounts: Vec<Mount>,
+    mut refusals: Refusals,
+) -> Result<ContainerCreateBody, Error> {
     check_text(container, &mut refusals);
-    let host = host_config(container, context, &mut refusals);
+    let host = HostConfig { mounts: Some(mounts), ..host_config(container, context, &mut refusals) };
     let body = ContainerCreateBody {
         image: Some(container.image.clone()),
         entrypoint: container.entrypoint.clone(),
@@ -218,7 +217,7 @@ fn health(check: &HealthCheck, refusals: &mut Refusals) -> Option<HealthConfig> 
 }
 
 fn host_config(container: &Container, context: &Context<'_>, refusals: &mut Refusals) -> HostConfig {
-    let Context { grant, protected, endpoint, facts, .. } = context;
+    let Context { grant, facts, .. } = context;
     let network = container.network.unwrap_or(Network::Internet);
     if network == Network::Host {
         if !grant.host_network {
@@ -241,7 +240,6 @@ fn host_config(container: &Container, context: &Context<'_>, refusals: &mut Refu
             .to_owned(),
         ),
         port_bindings: ports(container, network, grant, refusals),
-        mounts: Some(mounts::resolve(&container.mounts, grant, protected, endpoint, refusals)),
         init: Some(container.init),
         readonly_rootfs: Some(container.read_only_root),
         privileged: Some(container.privileged),

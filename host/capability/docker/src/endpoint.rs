@@ -49,7 +49,12 @@ impl Endpoint {
         match granted {
             Some(host) => Self::parse(host),
             None => match std::env::var("DOCKER_HOST") {
-                Ok(host) if !host.is_empty() => Self::parse(&host),
+                Ok(host) if !host.is_empty() => match Self::parse(&host)? {
+                    Self::Tcp(_) if std::env::var_os("DOCKER_TLS_VERIFY").is_some_and(|value| !value.is_empty()) => {
+                        Err(InvalidEndpoint { given: host, reason: "DOCKER_TLS_VERIFY is set, and TLS is not spoken" })
+                    }
+                    endpoint => Ok(endpoint),
+                },
                 _ => Self::parse(DEFAULT),
             },
         }

@@ -7,6 +7,8 @@
 //! No task is started here and nothing is remembered but how to talk to the Engine: dropping a call's future closes
 //! its connection, and a stream of logs lives in the value that is handed out.
 //!
+//! bollard writes requests to the `log` facade, environment and all: nothing may turn `log` records into output.
+//!
 //! Deliberately absent: deadlines and retries (the caller's), pulling images, and Docker's host configuration.
 
 mod config;

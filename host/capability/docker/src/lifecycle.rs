@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bollard::errors::Error as Bollard;
-use bollard::models::ContainerInspectResponse;
+use bollard::models::{ContainerInspectResponse, Mount};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
 };
@@ -12,12 +12,12 @@ use seawall_backend::Error;
 use seawall_model::{Key, Signal, State, Status};
 
 use crate::Inner;
-use crate::config::{self, Context};
+use crate::config::{self, Context, Refusals};
 use crate::connection::Client;
 use crate::container::{Container, HealthCheck};
 use crate::fault::{self, contains_any};
 use crate::identity::{self, HEALTH};
-use crate::status;
+use crate::{mounts, status};
 
 /// How long a name may be taken with no container to show for it, and how often we look.
 const NAME_PATIENCE: Duration = Duration::from_secs(5);
@@ -48,14 +48,9 @@ impl Inner {
         let wanted = identity::handle(key)?;
         let client = self.connection.client().await?;
         let facts = self.connection.facts(&client).await?;
-        let context = Context {
-            namespace: &self.namespace,
-            grant: &self.grant,
-            protected: &self.scope.protected,
-            endpoint: &client.endpoint,
-            facts,
-        };
-        let mut body = config::build(container, &context)?;
+        let context = Context { namespace: &self.namespace, grant: &self.grant, facts };
+        let (mounts, refusals) = self.mounts(&client, container).await?;
+        let mut body = config::build(container, &context, mounts, refusals)?;
         if self.has_health_check(&client, container).await?
             && let Some(labels) = &mut body.labels
         {
@@ -104,6 +99,22 @@ impl Inner {
                 Err(_) => tokio::time::sleep(NAME_PAUSE).await,
             }
         }
+    }
+
+    /// The container's mounts, and what is wrong with them. A file system that hangs holds up a thread of the blocking
+    /// pool, and no other call.
+    async fn mounts(&self, client: &Arc<Client>, container: &Container) -> Result<(Vec<Mount>, Refusals), Error> {
+        if container.mounts.is_empty() {
+            return Ok((Vec::new(), Refusals::default()));
+        }
+        let (mounts, grant, protected) = (container.mounts.clone(), self.grant.clone(), self.scope.protected.clone());
+        let client = Arc::clone(client);
+        let resolve = move || {
+            let mut refusals = Refusals::default();
+            (mounts::resolve(&mounts, &grant, &protected, &client.endpoint, &mut refusals), refusals)
+        };
+        let resolved = tokio::task::spawn_blocking(resolve).await;
+        resolved.map_err(|error| Error::Other(format!("looking at the mounts came to no end: {error}")))
     }
 
     async fn created(&self, client: &Arc<Client>, key: &Key, id: &str) -> Result<Status, Error> {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::errors::Error as Bollard;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -17,6 +18,8 @@ use crate::{fault, status, wire};
 
 /// How many containers are inspected at the same time, beyond what the listing tells.
 const PARALLEL: usize = 8;
+/// How long one container may keep all the others waiting: the Engine locks those that it is busy with.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The most workloads on one page, and keys in one batch: the contract of `list` and `inspect`.
 const PAGE: usize = 1000;
 
@@ -109,6 +112,15 @@ fn decode(bytes: &[u8]) -> Result<Vec<Row<'_>>, Bollard> {
     serde_json::from_slice(bytes).map_err(wrong)
 }
 
+/// What inspecting one container gave.
+enum Detail {
+    Known(Status),
+    /// It was removed since it was listed.
+    Gone,
+    /// The Engine cannot tell, or not soon. The other containers do not suffer for it.
+    Unclear,
+}
+
 /// Health by the Engine's own filters, where any container that is asked about has a check. Healthy and unhealthy are
 /// each asked for: what is in neither answer has not come to one.
 #[derive(Default)]
@@ -162,12 +174,15 @@ impl Inner {
         Ok(Healths { healthy: ids(&healthy)?, unhealthy: ids(&unhealthy)? })
     }
 
-    /// What the listing cannot tell of one that ended. `None`: it was removed meanwhile.
-    async fn ended(&self, client: &Arc<Client>, id: &str) -> Result<Option<Status>, Error> {
-        match client.api.inspect_container(id, None).await {
-            Ok(container) => Ok(Some(status::of(&container))),
-            Err(error) if fault::status(&error) == Some(404) => Ok(None),
-            Err(error) => Err(self.connection.failed(client, "inspect a container", &error)),
+    /// What the listing cannot tell of one that ended.
+    async fn detail(&self, client: &Arc<Client>, id: &str) -> Result<Detail, Error> {
+        let asked = client.api.inspect_container(id, None);
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(Ok(container)) => Ok(Detail::Known(status::of(&container))),
+            Ok(Err(error)) if fault::status(&error) == Some(404) => Ok(Detail::Gone),
+            Ok(Err(error)) if fault::is_answer(&error) => Ok(Detail::Unclear),
+            Ok(Err(error)) => Err(self.connection.failed(client, "inspect a container", &error)),
+            Err(_) => Ok(Detail::Unclear),
         }
     }
 
@@ -178,24 +193,27 @@ impl Inner {
         let unclear = |row: &Row<'_>| row.state().ended() || row.state() == State::Created;
         let asked = of.iter().filter(|(_, row)| unclear(row)).map(|(_, row)| row.id.clone().into_owned());
         let asked = asked.map(|id| async move {
-            let status = self.ended(client, &id).await?;
-            Ok::<_, Error>((id, status))
+            let detail = self.detail(client, &id).await?;
+            Ok::<_, Error>((id, detail))
         });
-        let details: HashMap<String, Option<Status>> =
+        let details: HashMap<String, Detail> =
             stream::iter(asked.collect::<Vec<_>>()).buffer_unordered(PARALLEL).try_collect().await?;
         let mut statuses = Vec::with_capacity(of.len());
         for (what, row) in of {
+            let listed = |state, health| Status {
+                state,
+                health,
+                exit: None,
+                created_at: row.created.map(|seconds| Timestamp::from_millis(seconds.saturating_mul(1000))),
+                started_at: None,
+                handle: Some(row.id.as_bytes().to_vec()),
+            };
             let status = match details.get(&*row.id) {
-                Some(Some(status)) => status.clone(),
-                Some(None) => continue,
-                None => Status {
-                    state: row.state(),
-                    health: healths.of(row),
-                    exit: None,
-                    created_at: row.created.map(|seconds| Timestamp::from_millis(seconds.saturating_mul(1000))),
-                    started_at: None,
-                    handle: Some(row.id.as_bytes().to_vec()),
-                },
+                Some(Detail::Known(status)) => status.clone(),
+                Some(Detail::Gone) => continue,
+                // It may have ended, and to say so without how would be to say that it is lost.
+                Some(Detail::Unclear) => listed(State::Running, Health::Unknown),
+                None => listed(row.state(), healths.of(row)),
             };
             statuses.push((*what, status));
         }

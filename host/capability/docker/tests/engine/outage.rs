@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use seawall_backend::Error;
 use seawall_docker::{Docker, DockerGrant};
-use seawall_model::{Key, LogOptions, State};
+use seawall_model::{Health, Key, LogOptions, State};
 use seawall_testing::docker::Engine;
 
 use crate::{at, scope, sleeper};
@@ -105,4 +105,65 @@ async fn an_engine_that_hangs_dies_and_returns_is_used_again() {
     engine.restart().unwrap();
     assert!(docker.inspect(&keys).await.unwrap()[0].status.exit.is_some(), "a polite shutdown ends containers");
     docker.remove(&key, false).await.unwrap();
+}
+
+/// Answers one request for each connection, by its path; `None` is never answered.
+async fn imitate(listener: tokio::net::UnixListener, answer: impl Fn(&str) -> Option<(u16, String)>) {
+    let mut open = Vec::new();
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = vec![0; 4096];
+        let read = tokio::io::AsyncReadExt::read(&mut stream, &mut buffer).await.unwrap();
+        buffer.truncate(read);
+        let request = String::from_utf8_lossy(&buffer).into_owned();
+        let path = request.split_whitespace().nth(1).unwrap_or_default().to_owned();
+        match answer(&path) {
+            Some((status, body)) => {
+                let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n", body.len());
+                tokio::io::AsyncWriteExt::write_all(&mut stream, (head + &body).as_bytes()).await.unwrap();
+            }
+            None => open.push(stream),
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_container_that_the_engine_cannot_tell_about_does_not_spoil_the_batch() {
+    let dir = std::env::temp_dir().join(format!("seawall-imitation-{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    let path = dir.join("docker.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let scope = scope("app");
+    let keys: Vec<Key> = (0..4).map(|_| crate::key()).collect();
+    let ids: Vec<String> = (0..4).map(|number| format!("{number:064x}")).collect();
+    let rows = keys.iter().zip(&ids).map(|(key, id)| {
+        serde_json::json!({
+            "Id": id, "State": if *id == ids[0] { "running" } else { "exited" },
+            "Names": [format!("/seawall-{}-{}-1", scope.store, key.session)],
+            "Labels": {"seawall.store": scope.store, "seawall.backend": "app", "seawall.session": key.session,
+                "seawall.incarnation": "1"},
+        })
+    });
+    let list = serde_json::Value::Array(rows.collect()).to_string();
+    let (locked, failing) = (ids[1].clone(), ids[2].clone());
+    let server = tokio::spawn(imitate(listener, move |path| {
+        if path.contains("/version") {
+            Some((200, r#"{"ApiVersion":"1.41","Version":"20.10"}"#.to_owned()))
+        } else if path.contains("/containers/json") {
+            Some((200, list.clone()))
+        } else if path.contains(&locked) {
+            None
+        } else if path.contains(&failing) {
+            Some((500, r#"{"message":"no idea"}"#.to_owned()))
+        } else {
+            Some((404, r#"{"message":"No such container"}"#.to_owned()))
+        }
+    }));
+    let grant = DockerGrant { host: Some(format!("unix://{}", path.display())), ..DockerGrant::default() };
+    let found = Docker::new(scope, grant).inspect(&keys).await.unwrap();
+    server.abort();
+    std::fs::remove_dir_all(dir).unwrap();
+    let seen: Vec<_> = found.iter().map(|found| (found.position, found.status.state, found.status.health)).collect();
+    let unclear = (State::Running, Health::Unknown);
+    assert_eq!(seen, [(0, State::Running, Health::Healthy), (1, unclear.0, unclear.1), (2, unclear.0, unclear.1)]);
 }
