@@ -31,6 +31,8 @@ pub(super) enum Chaos {
     Empty,
     /// `list`: an error after the first page.
     Partial,
+    /// One of: an error, a lost answer, a late one; mostly none of them.
+    Some,
 }
 
 /// When, at a call, the daemon is killed.
@@ -198,10 +200,13 @@ impl Fake {
             Some(Chaos::Error(error)) => Err(error),
             Some(Chaos::Hang) => pending().await,
             Some(Chaos::Panic) => panic!("the test says so"),
-            Some(Chaos::Slow(time)) => {
+            Some(Chaos::Some) => match rand::random_range(0..10) {
+                0 => Err(Error::unavailable("chaos")),
+                1 => Ok(Some(Chaos::LoseAnswer)),
                 // Looks first, answers late: the answer is old when it comes.
-                Ok(Some(Chaos::Slow(time)))
-            }
+                2 | 3 => Ok(Some(Chaos::Slow(Duration::from_millis(rand::random_range(1..10))))),
+                _ => Ok(None),
+            },
             other => Ok(other),
         }
     }

@@ -10,3 +10,4 @@ mod outage;
 mod planning;
 mod refusals;
 mod restarts;
+mod stress;
