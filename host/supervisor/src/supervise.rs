@@ -45,7 +45,7 @@ pub(crate) fn run(path: &Path) -> io::Result<()> {
         .create()
         .map_err(|error| io::Error::new(error.kind(), format!("cannot make its control group: {error}")))?;
 
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.begun())?.sync_all()?;
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.begun())?;
     record::sync_parent(&dir.begun())?;
     let child = match spawn(&program) {
         Ok(child) => child,

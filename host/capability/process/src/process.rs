@@ -301,6 +301,9 @@ impl Process {
         let trouble = self
             .blocking(move |_| opened.open_trouble().map_err(|error| runs::unreadable(opened.dir.path(), &error)))
             .await?;
+        // What this daemon inherited without asking (a socket of a service manager, a pipe of a shell) is for it alone: a
+        // session must not get it, and a supervisor must not hold it open.
+        close_fds::set_fds_cloexec_threadsafe(3, &[]);
         // Dropped without being waited for, a child is reaped by tokio; it outlives this daemon.
         let mut child = tokio::process::Command::new(supervisor)
             .arg(run.dir.path())

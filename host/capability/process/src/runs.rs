@@ -65,9 +65,20 @@ pub(crate) fn work_of(scope: &Scope, key: &Key) -> PathBuf {
 }
 
 /// The run directory of this key; `None` if there is none of this backend.
+///
+/// One with a damaged stamp is none of anybody: nothing at create is synced, and a crash of the machine may leave a
+/// directory without its content. Nothing runs then, and [`create`] makes it anew.
 pub(crate) fn find(scope: &Scope, session: &SessionId, incarnation: Incarnation) -> io::Result<Option<Run>> {
     let dir = RunDir::new(path_of(scope, session, incarnation));
-    let Some(stamp) = record::read::<Stamp>(&dir.stamp())? else { return Ok(None) };
+    let stamp = match record::read::<Stamp>(&dir.stamp()) {
+        Ok(Some(stamp)) => stamp,
+        Ok(None) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            tracing::warn!(%error, "a run directory without a stamp that can be read");
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
     let ours = stamp.store == scope.store.as_str()
         && stamp.backend == scope.backend.as_str()
         && stamp.session == session.as_str()
@@ -92,11 +103,24 @@ pub(crate) fn create(scope: &Scope, key: &Key, program: &Program) -> Result<Run,
     match made {
         Ok(()) => Ok(Run { dir: RunDir::new(place), stamp }),
         Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {
-            let _ = remove_all(&draft);
             match find(scope, &key.session, key.incarnation) {
-                Ok(Some(run)) => Ok(run),
-                Ok(None) => Err(Error::conflict(format!("{} is there and is not this backend's", place.display()))),
-                Err(error) => Err(unreadable(&place, &error)),
+                Ok(Some(run)) => {
+                    let _ = remove_all(&draft);
+                    Ok(run)
+                }
+                Ok(None) if is_wreck(&RunDir::new(&place)) => {
+                    let message =
+                        |error| Error::unavailable(format!("{} cannot be made anew: {error}", place.display()));
+                    remove_all(&place).and_then(|()| put(&draft, &place, program.user.is_some())).map_err(message)?;
+                    Ok(Run { dir: RunDir::new(place), stamp })
+                }
+                other => {
+                    let _ = remove_all(&draft);
+                    Err(match other {
+                        Err(error) => unreadable(&place, &error),
+                        Ok(_) => Error::conflict(format!("{} is there and is not this backend's", place.display())),
+                    })
+                }
             }
         }
         Err(error) => {
@@ -112,6 +136,12 @@ pub(crate) fn create(scope: &Scope, key: &Key, program: &Program) -> Result<Run,
     }
 }
 
+/// Whether a run directory is what a crash of the machine left of a create: it was never begun, and nobody holds it.
+fn is_wreck(dir: &RunDir) -> bool {
+    let damaged = !matches!(record::read::<Stamp>(&dir.stamp()), Ok(Some(_)));
+    damaged && matches!(fs::exists(dir.begun()), Ok(false)) && matches!(lock::is_held(&dir.lock()), Ok(false))
+}
+
 fn fill(dir: &RunDir, stamp: &Stamp, program: &Program) -> io::Result<()> {
     make(dir.path(), if program.user.is_some() { 0o711 } else { 0o700 }, false)?;
     make(&dir.log(), 0o700, false)?;
@@ -122,8 +152,8 @@ fn fill(dir: &RunDir, stamp: &Stamp, program: &Program) -> io::Result<()> {
         }
     }
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.lock())?;
-    record::write(&dir.program(), program, true)?;
-    record::write(&dir.stamp(), stamp, true)
+    record::write(&dir.program(), program, false)?;
+    record::write(&dir.stamp(), stamp, false)
 }
 
 /// Renames the draft into its place. The session's directory may be removed, as empty, between making it and that.

@@ -1,0 +1,10 @@
+//! Real processes under real supervisors, driven as the daemon drives them.
+
+#![cfg(test)]
+
+mod bench;
+mod child;
+mod life;
+mod logs;
+mod refusals;
+mod tree;
