@@ -27,6 +27,10 @@ impl WasmBackend {
         Self { loaded: Arc::new(loaded), info: Arc::new(info) }
     }
 
+    pub(crate) fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
     /// Calls a function that answers with a result. `Err` is the plugin's own error, or the fault that ended the call.
     async fn ask<P, T>(&self, function: &Function, params: P) -> Result<T, Error>
     where

@@ -11,7 +11,7 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use crate::exports::{Exports, Function};
 use crate::fault;
-use crate::limits::{Growth, LimitsByClass, ticks};
+use crate::limits::{Growth, Limits, LimitsByClass, ticks};
 
 /// What the store of a call holds.
 pub(crate) struct CallState {
@@ -49,6 +49,11 @@ impl Loaded {
         self.pre.engine()
     }
 
+    /// What a call has of the host.
+    pub(crate) fn context(&self, limits: &Limits, phase: Phase, secrets: Option<Arc<Redactor>>) -> Context {
+        Context::new(self.granted.clone(), phase, limits.budget(), secrets)
+    }
+
     /// A store with every limit set.
     pub(crate) fn store(
         &self,
@@ -57,7 +62,7 @@ impl Loaded {
         secrets: Option<Arc<Redactor>>,
     ) -> Result<Store<CallState>, Fault> {
         let limits = self.limits.of(function.class);
-        let context = Context::new(self.granted.clone(), phase, limits.budget(), secrets);
+        let context = self.context(limits, phase, secrets);
         let mut store = Store::new(self.engine(), CallState { context, growth: limits.growth() });
         let ticks = ticks(self.deadlines.of(function.class), self.tick);
         limits.apply(&mut store, ticks).map_err(|error| fault::internal(function.name, &error))?;

@@ -20,6 +20,7 @@
 
 mod answer;
 mod backend;
+mod bare;
 mod bindings;
 mod cache;
 mod call;
