@@ -175,10 +175,10 @@ impl Plan {
         fs::read_to_string(&counter.file).map_or(0, |text| value_of(&text, &counter.key))
     }
 
-    /// Removes the session's own groups. One that is gone is success.
+    /// Removes the session's own groups, and the shared ones that are empty then. One that is gone is success.
     ///
     /// # Errors
-    /// One could not be removed within this time: something is still in it.
+    /// One of its own could not be removed within this time: something is still in it.
     pub fn remove(&self, patience: Duration) -> io::Result<()> {
         let end = Instant::now() + patience;
         for group in self.own() {
@@ -192,6 +192,10 @@ impl Plan {
                     _ => return Err(named(&group.path, error)),
                 }
             }
+        }
+        for group in self.groups.iter().filter(|group| !group.own) {
+            // One with another session in it stays.
+            let _ = fs::remove_dir(&group.path);
         }
         Ok(())
     }

@@ -121,16 +121,6 @@ impl Machine {
         Ok(plan)
     }
 
-    /// The groups above the sessions', to be removed when they are empty.
-    pub(crate) fn shared(plan: &Plan, parent: &str) -> impl Iterator<Item = PathBuf> {
-        let parent = parent.to_owned();
-        plan.groups
-            .clone()
-            .into_iter()
-            .filter(move |group| !group.own && group.path.file_name().is_some_and(|name| *name == *parent))
-            .map(|group| group.path)
-    }
-
     fn legacy(&self, plan: &mut Plan, parent: &str, leaf: &str, wanted: Wanted) -> Result<(), Error> {
         let base = |controller, field| self.legacy_base(controller).ok_or_else(|| no_limit(field, controller));
         if let Some(bytes) = wanted.memory {

@@ -237,7 +237,7 @@ impl Granted {
 }
 
 /// The name of the group above those of a store's sessions.
-pub(crate) fn group_of(scope: &Scope) -> String {
+fn group_of(scope: &Scope) -> String {
     format!("seawall-{}", scope.store)
 }
 

@@ -13,8 +13,6 @@ use seawall_supervisor::record::{self, Ended, Program, Stamp, Started};
 use seawall_supervisor::{RunDir, lock, now};
 
 use crate::Scope;
-use crate::cgroups::Machine;
-use crate::check::group_of;
 
 /// Names that begin so are made or removed just now, by this backend's daemon, or were left by a crash.
 const NEW: &str = ".new-";
@@ -241,10 +239,6 @@ impl Run {
             Err(error) => return Err(error),
         };
         plan.remove(Duration::from_secs(1))?;
-        for shared in Machine::shared(&plan, &group_of(scope)) {
-            // Only an empty one goes.
-            let _ = fs::remove_dir(shared);
-        }
         let gone =
             scope.runs.join(format!("{GONE}{}.{}-{}", scope.backend, self.stamp.session, self.stamp.incarnation));
         remove_all(&gone)?;

@@ -150,6 +150,5 @@ async fn limits_hold_from_the_first_instruction() {
 fn groups(bench: &Bench, key: &Key) -> Vec<std::path::PathBuf> {
     let program: seawall_supervisor::record::Program =
         seawall_supervisor::record::read(&bench.run_dir(key).program()).unwrap().unwrap();
-    let own = program.cgroup.groups.into_iter().filter(|group| group.own);
-    own.map(|group| group.path).filter(|path| path.exists()).collect()
+    program.cgroup.groups.into_iter().map(|group| group.path).filter(|path| path.exists()).collect()
 }
