@@ -47,7 +47,10 @@ end() {
 end_containers() {
     for list in /sys/fs/cgroup/"$cgroup"/*/cgroup.procs /sys/fs/cgroup/*/"$cgroup"/*/cgroup.procs; do
         [ -f "$list" ] || continue
-        while read -r pid; do kill -KILL "$pid" 2>/dev/null; done <"$list"
+        while read -r pid; do
+            # A process that is just ending stands there as 0, and that would be our own process group.
+            [ "$pid" -le 1 ] || kill -KILL "$pid" 2>/dev/null
+        done <"$list"
     done
 }
 
@@ -63,10 +66,10 @@ end_shims() {
 clean() {
     [ -z "$engine" ] || kill -CONT "$engine" 2>/dev/null
     end_containers
-    end "$engine" 100
+    end "$engine" 30
     end_containers
     end_shims
-    end "$containerd" 50
+    end "$containerd" 10
     for folder in /sys/fs/cgroup/"$cgroup" /sys/fs/cgroup/*/"$cgroup"; do
         [ -d "$folder" ] && rmdir "$folder"/* "$folder" 2>/dev/null
     done
