@@ -210,7 +210,7 @@ impl Reserved {
     /// Writes the record durably.
     ///
     /// # Errors
-    /// As for [`write`]. It can be tried again.
+    /// As for [`fn@write`]. It can be tried again.
     pub fn write<R: Record>(&mut self, record: &R) -> io::Result<()> {
         use std::os::unix::fs::FileExt;
         let bytes = encode(record)?;

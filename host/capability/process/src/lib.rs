@@ -4,6 +4,9 @@
 //! supervisor (`seawall-supervisor`) and this crate share; `seawall_supervisor::RunDir` says who writes what. So a
 //! [`Process`] keeps nothing, and one made by a restarted daemon finds what the last one left.
 //!
+//! Where there is no control group to write to, a session's tree still ends with it. Only what left the session's own
+//! session outlives a supervisor that is killed: nothing then says whose it was.
+//!
 //! Every call checks the stamp of the run directory: a backend meets its own sessions only.
 //!
 //! A request goes through `check` (granted? possible here? else refused by name), which writes down what is to run;

@@ -157,7 +157,9 @@ async fn a_listing_comes_in_pages_that_miss_nothing() {
         let stamp = Stamp { store, backend, session: session.to_string(), incarnation, created_at: 1 };
         record::write(&dir.stamp(), &stamp, false).unwrap();
     }
+    let begun = std::time::Instant::now();
     let first = bench.process.list(None).await.unwrap();
+    eprintln!("a page of 1000 took {:?}", begun.elapsed());
     assert_eq!(first.workloads.len(), 1000);
     let rest = bench.process.list(first.next.as_deref()).await.unwrap();
     assert_eq!(rest.next, None);

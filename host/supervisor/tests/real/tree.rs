@@ -81,6 +81,9 @@ async fn when_the_supervisor_is_killed_nothing_survives_and_nobody_can_say_how_i
 
 #[tokio::test]
 async fn a_session_whose_supervisor_was_killed_is_removed_with_all_that_is_left_of_it() {
+    if !has("root, for a control group", is_root()) {
+        return;
+    }
     let bench = Bench::new();
     let (script, file) = escapee(&bench);
     let key = bench.sh(&format!("{script} exec sleep 1000")).await;
