@@ -111,6 +111,7 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub(crate) async fn start(settings: &Settings) -> Result<Self, StartError> {
+        api::check_path(&settings.socket)?;
         let store = Store::open(&settings.data_dir).await.map_err(|error| match error {
             OpenError::Locked { .. } => StartError::Locked(error),
             other => StartError::Store(other),

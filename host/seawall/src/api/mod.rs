@@ -26,7 +26,7 @@ use axum::routing::{get, post};
 
 pub(crate) use events::Missed;
 pub(crate) use frame::{Frame, FrameReader};
-pub(crate) use server::{Server, bind};
+pub(crate) use server::{Server, bind, check_path};
 pub(crate) use sessions::Downed;
 pub(crate) use state::{Api, Version};
 pub(crate) use until::Until;

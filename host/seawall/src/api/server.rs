@@ -37,16 +37,25 @@ pub(crate) struct Bound {
     identity: (u64, u64),
 }
 
+/// Refuses a path that no socket can have, before anything is made for it.
+///
+/// # Errors
+/// It is too long.
+pub(crate) fn check_path(path: &Path) -> Result<(), StartError> {
+    let length = path.as_os_str().len();
+    if length > MAX_PATH {
+        return Err(StartError::SocketTooLong { path: path.to_owned(), length, most: MAX_PATH });
+    }
+    Ok(())
+}
+
 /// Binds the socket, for its owner only. The caller holds the data directory's lock: a socket that is left over there
 /// belongs to nobody.
 ///
 /// # Errors
 /// The path is too long, somebody answers there, or the system refuses.
 pub(crate) fn bind(path: &Path) -> Result<Bound, StartError> {
-    let length = path.as_os_str().len();
-    if length > MAX_PATH {
-        return Err(StartError::SocketTooLong { path: path.to_owned(), length, most: MAX_PATH });
-    }
+    check_path(path)?;
     let fail = |source| StartError::Socket { path: path.to_owned(), source };
     let parent = path.parent().ok_or_else(|| fail(io::Error::other("it has no parent directory")))?;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(fail)?;
