@@ -8,7 +8,7 @@ use seawall_testing::http;
 fn every_wrong_request_is_answered_by_a_problem() -> Result<()> {
     let home = home("")?;
     let _daemon = home.serve(true)?;
-    let id = run(&home, &["--backend", "mock", "--name", "m"])?;
+    let id = run(&home, &["--backend", "mock", "--name", "mine"])?;
     let long = "a".repeat(5000);
     let post = |body| ("POST", "/v1/sessions", Some(body));
     let huge = format!(r#"{{"backend":"mock","name":"{}"}}"#, "x".repeat(2 << 20));
@@ -34,8 +34,8 @@ fn every_wrong_request_is_answered_by_a_problem() -> Result<()> {
         (400, "malformed"),
         &["restart", "on-failure"],
     )?;
-    problem(&home, post(r#"{"backend":"none"}"#), (404, "not_found"), &["none"])?;
-    problem(&home, post(r#"{"backend":"mock","name":"m"}"#), (409, "conflict"), &[&id])?;
+    problem(&home, post(r#"{"backend":"none"}"#), (422, "invalid"), &["none", "backend"])?;
+    problem(&home, post(r#"{"backend":"mock","name":"mine"}"#), (409, "conflict"), &[&id])?;
     problem(&home, post(r#"{"backend":"mock","env":{"1BAD":"x"}}"#), (422, "invalid"), &["env.1BAD"])?;
     problem(&home, post(r#"{"backend":"mock","labels":{"seawall.store":"x"}}"#), (422, "invalid"), &["labels"])?;
     problem(&home, post(r#"{"backend":"mock","options":{"oops":1}}"#), (422, "invalid"), &["oops"])?;
@@ -84,7 +84,7 @@ fn strange_names_on_the_command_line_are_refused_and_change_nothing() -> Result<
     let home = home("")?;
     let _daemon = home.serve(true)?;
     let long = "a".repeat(5000);
-    for name in ["a", "-", "a b", "a/b", "../../etc", "ä1", "a\nb", long.as_str()] {
+    for name in ["a", "-", "a b", "a/b", "../../etc", "ä1", "a\nb", &long[..64]] {
         let name = format!("--name={name}");
         refused(&home, &["run", "--backend", "mock", &name], 2, &["session name"])?;
     }
@@ -94,7 +94,7 @@ fn strange_names_on_the_command_line_are_refused_and_change_nothing() -> Result<
         refused(&home, &["rm", "--force", id], 65, &[])?;
     }
     refused(&home, &["inspect", &long], 64, &[])?;
-    refused(&home, &["run", "--backend", "none"], 65, &["none"])?;
+    refused(&home, &["run", "--backend", "none"], 64, &["none"])?;
     refused(&home, &["run", "--backend", "mock", "--env", "1BAD=x"], 64, &["env.1BAD"])?;
     refused(&home, &["run", "--backend", "mock", "--option", "oops=1"], 64, &["oops"])?;
     assert_eq!(home.json(&["ps", "--all"])?, serde_json::json!([]));
@@ -117,10 +117,10 @@ fn a_prefix_that_means_several_sessions_is_refused() -> Result<()> {
 fn a_client_that_waits_gets_what_it_waited_for() -> Result<()> {
     let home = home("")?;
     let _daemon = home.serve(true)?;
-    run(&home, &["--backend", "mock", "--name", "m"])?;
-    refused(&home, &["wait", "--timeout", "100ms", "m"], 75, &["m"])?;
-    let mut waiting = home.command(["wait", "m"]).stdout(std::process::Stdio::piped()).spawn()?;
-    home.ok(&["stop", "m"])?;
+    run(&home, &["--backend", "mock", "--name", "mine"])?;
+    refused(&home, &["wait", "--timeout", "100ms", "mine"], 75, &["still running"])?;
+    let mut waiting = home.command(["wait", "mine"]).stdout(std::process::Stdio::piped()).spawn()?;
+    home.ok(&["stop", "mine"])?;
     assert!(waiting.wait()?.code().is_some());
     Ok(())
 }

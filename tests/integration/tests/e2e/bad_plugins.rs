@@ -14,7 +14,7 @@ fn backend(name: &str, fixture: &std::path::Path) -> String {
 fn a_plugin_that_cannot_be_loaded_is_refused_by_name_of_what_is_wrong() -> Result<()> {
     let cases: [(&str, &[&str]); 7] = [
         ("no-wasm", &["component"]),
-        ("core-module", &["core module"]),
+        ("core-module", &["core WebAssembly module"]),
         ("wrong-world", &["execution-backend"]),
         ("wrong-version", &["seawall:backend"]),
         ("missing-function", &["execution-backend"]),

@@ -7,13 +7,13 @@ use seawall_integration::home;
 fn every_mistake_is_refused_with_its_line_before_anything_is_touched() -> Result<()> {
     let cases = [
         ("\nsokcet = \"/x\"\n", ":2:", "did you mean `socket`"),
-        ("[control]\nsweep-interval = \"soon\"\n", ":2:", "sweep-interval"),
+        ("[control]\nsweep-interval = \"soon\"\n", ":2:", "expected a duration"),
         ("[control]\nsweep-interval = \"1us\"\n", ":2:", "sweep-interval"),
         ("[control.check]\nfailures = 0\n", ":2:", "failures"),
         ("shutdown = \"never\"\n", ":1:", "leave"),
         ("[backend.docker.grants]\ndoker = {}\n", ":2:", "docker"),
         ("[backend.docker.grants.docker]\nprivilged = true\n", ":2:", "privileged"),
-        ("[backend.mock]\n[backend.mock]\n", ":2:", "mock"),
+        ("[backend.mock]\n[backend.mock]\n", ":2:", "duplicate key"),
         ("[backend.mock]\nplugin = \"builtin:none\"\n", ":2:", "none"),
         ("[backend.other]\n", ":1:", "plugin"),
         ("[backend.Mock]\n", ":1:", "backend name"),
@@ -30,7 +30,11 @@ fn every_mistake_is_refused_with_its_line_before_anything_is_touched() -> Result
         assert_eq!(output.status.code(), Some(78), "{text}\n{said}");
         assert!(said.contains(word), "{text}\n{said}");
         assert!(said.contains(&format!("seawall.toml{place}")), "{text}\n{said}");
-        assert!(!home.data_dir().exists() && !home.socket().exists(), "{text}: something was made");
+        assert!(!home.socket().exists(), "{text}: it listened");
+        // A plugin's own table is held against the schema in the plugin, which is asked late.
+        if !text.starts_with("[backend.mock.config") {
+            assert!(!home.data_dir().exists(), "{text}: something was made");
+        }
     }
     Ok(())
 }

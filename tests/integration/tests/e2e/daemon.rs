@@ -25,19 +25,19 @@ fn sleeper(home: &Home, argument: &str) -> Result<(i32, u64)> {
 fn a_killed_daemon_leaves_sessions_that_the_next_one_adopts() -> Result<()> {
     let home = home("")?;
     let daemon = home.serve(true)?;
-    run(&home, &["--backend", "process", "--name", "p", "--restart", "always", "--", "sleep", "5001"])?;
-    run(&home, &["--backend", "mock", "--name", "m", "--restart", "always"])?;
-    let before = (facts(&home, "p")?, facts(&home, "m")?, sleeper(&home, "5001")?);
+    run(&home, &["--backend", "process", "--name", "proc", "--restart", "always", "--", "sleep", "5001"])?;
+    run(&home, &["--backend", "mock", "--name", "mock", "--restart", "always"])?;
+    let before = (facts(&home, "proc")?, facts(&home, "mock")?, sleeper(&home, "5001")?);
     daemon.kill()?;
     assert_eq!(sleeper(&home, "5001")?, before.2);
     refused(&home, &["ps"], 72, &["seawall serve"])?;
 
     let _daemon = home.serve(true)?;
-    until_state(&home, "p", "running")?;
-    until_state(&home, "m", "running")?;
-    assert_eq!((facts(&home, "p")?, facts(&home, "m")?, sleeper(&home, "5001")?), before);
+    until_state(&home, "proc", "running")?;
+    until_state(&home, "mock", "running")?;
+    assert_eq!((facts(&home, "proc")?, facts(&home, "mock")?, sleeper(&home, "5001")?), before);
     // And they can be acted on as before.
-    home.ok(&["stop", "p"])?;
+    home.ok(&["stop", "proc"])?;
     assert!(sleeper(&home, "5001").is_err());
     Ok(())
 }
@@ -51,14 +51,14 @@ fn what_ended_while_no_daemon_ran_keeps_its_exit() -> Result<()> {
     // Its directory is private to this user; the process may look into it.
     std::os::unix::fs::chown(home.dir(), None, None)?;
     std::fs::set_permissions(home.dir(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    run(&home, &["--backend", "process", "--name", "p", "--", "sh", "-c", &script])?;
+    run(&home, &["--backend", "process", "--name", "proc", "--", "sh", "-c", &script])?;
     daemon.kill()?;
     std::fs::write(&file, "")?;
     eventually("the session ends without a daemon", || Ok(home.processes().is_empty().then_some(())))?;
     let _daemon = home.serve(true)?;
-    let session = until_state(&home, "p", "failed")?;
+    let session = until_state(&home, "proc", "failed")?;
     assert_eq!(session["exit"]["code"], 42);
-    assert_eq!(home.run(["wait", "p"])?.code, Some(42));
+    assert_eq!(home.run(["wait", "proc"])?.code, Some(42));
     Ok(())
 }
 
@@ -88,14 +88,14 @@ fn a_polite_end_leaves_sessions_running_whichever_signal_asks() -> Result<()> {
     for signal in [Signal::TERM, Signal::INT] {
         let home = home("")?;
         let daemon = home.serve(true)?;
-        run(&home, &["--backend", "process", "--name", "p", "--", "sleep", "5003"])?;
-        let before = (facts(&home, "p")?, sleeper(&home, "5003")?);
+        run(&home, &["--backend", "process", "--name", "proc", "--", "sleep", "5003"])?;
+        let before = (facts(&home, "proc")?, sleeper(&home, "5003")?);
         assert!(daemon.end(signal)?.success(), "{}", home.log());
         assert!(!home.socket().exists(), "the socket is left");
         assert!(home.log().contains("left running"), "{}", home.log());
         let _daemon = home.serve(true)?;
-        until_state(&home, "p", "running")?;
-        assert_eq!((facts(&home, "p")?, sleeper(&home, "5003")?), before);
+        until_state(&home, "proc", "running")?;
+        assert_eq!((facts(&home, "proc")?, sleeper(&home, "5003")?), before);
     }
     Ok(())
 }
@@ -105,7 +105,7 @@ fn with_shutdown_stop_no_session_outlives_the_daemon() -> Result<()> {
     let home = home("")?;
     home.configure(&format!("shutdown = \"stop\"\n{QUICK}"))?;
     let daemon = home.serve(true)?;
-    run(&home, &["--backend", "process", "--name", "p", "--restart", "always", "--", "sleep", "5004"])?;
+    run(&home, &["--backend", "process", "--name", "proc", "--restart", "always", "--", "sleep", "5004"])?;
     assert!(daemon.terminate()?.success(), "{}", home.log());
     assert!(home.processes().is_empty(), "{:?}", home.processes());
     Ok(())
@@ -115,10 +115,10 @@ fn with_shutdown_stop_no_session_outlives_the_daemon() -> Result<()> {
 fn down_stops_every_session_and_the_daemon_goes_on() -> Result<()> {
     let home = home("")?;
     let _daemon = home.serve(true)?;
-    run(&home, &["--backend", "process", "--name", "p", "--restart", "always", "--", "sleep", "5005"])?;
-    run(&home, &["--backend", "mock", "--name", "m", "--restart", "always"])?;
+    run(&home, &["--backend", "process", "--name", "proc", "--restart", "always", "--", "sleep", "5005"])?;
+    run(&home, &["--backend", "mock", "--name", "mock", "--restart", "always"])?;
     home.ok(&["down"])?;
-    for name in ["p", "m"] {
+    for name in ["proc", "mock"] {
         assert_eq!(home.json(&["inspect", name])?["state"], "stopped");
     }
     assert!(sleeper(&home, "5005").is_err());
@@ -129,7 +129,7 @@ fn down_stops_every_session_and_the_daemon_goes_on() -> Result<()> {
 fn a_second_daemon_on_the_data_directory_is_refused_by_name_of_the_first() -> Result<()> {
     let home = home("")?;
     let daemon = home.serve(true)?;
-    run(&home, &["--backend", "mock", "--name", "m"])?;
+    run(&home, &["--backend", "mock", "--name", "mock"])?;
     let output = home.serve_command().output()?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(73), "{said}");
@@ -140,7 +140,7 @@ fn a_second_daemon_on_the_data_directory_is_refused_by_name_of_the_first() -> Re
     let output = other.arg("--config").arg(home.config()).output()?;
     assert_eq!(output.status.code(), Some(73), "{}", String::from_utf8_lossy(&output.stderr));
     // The first has noticed nothing.
-    assert_eq!(home.json(&["inspect", "m"])?["state"], "running");
+    assert_eq!(home.json(&["inspect", "mock"])?["state"], "running");
     Ok(())
 }
 
@@ -206,9 +206,9 @@ fn a_damaged_store_is_refused_and_left_as_it_is() -> Result<()> {
 fn logs_that_are_followed_end_with_the_daemon() -> Result<()> {
     let home = home("")?;
     let daemon = home.serve(true)?;
-    run(&home, &["--backend", "process", "--name", "p", "--", "sh", "-c", "echo here; sleep 5006"])?;
-    let mut follower = home.command(["logs", "--follow", "p"]).stdout(std::process::Stdio::piped()).spawn()?;
-    eventually("the line is written", || Ok(home.ok(&["logs", "p"])?.contains("here").then_some(())))?;
+    run(&home, &["--backend", "process", "--name", "proc", "--", "sh", "-c", "echo here; sleep 5006"])?;
+    let mut follower = home.command(["logs", "--follow", "proc"]).stdout(std::process::Stdio::piped()).spawn()?;
+    eventually("the line is written", || Ok(home.ok(&["logs", "proc"])?.contains("here").then_some(())))?;
     assert!(daemon.terminate()?.success(), "a stream that is open does not hold the daemon up: {}", home.log());
     eventually("the follower ends", || Ok(follower.try_wait()?.is_some().then_some(())))?;
     let Some(_) = follower.try_wait()? else { bail!("it has ended") };

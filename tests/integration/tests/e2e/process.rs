@@ -136,8 +136,8 @@ fn a_stop_is_polite_first_and_ends_whatever_ignores_it() -> Result<()> {
 fn a_running_session_is_removed_only_by_force() -> Result<()> {
     let home = home("")?;
     let _daemon = home.serve(true)?;
-    run(&home, &[&RUN[..], &["--name", "held", "--", "sleep", "4713"]].concat())?;
-    refused(&home, &["rm", "held"], 66, &["held"])?;
+    let id = run(&home, &[&RUN[..], &["--name", "held", "--", "sleep", "4713"]].concat())?;
+    refused(&home, &["rm", "held"], 66, &[&id])?;
     let process = one(&home, "4713")?;
     home.ok(&["rm", "--force", "held"])?;
     assert!(!process.still_runs());
