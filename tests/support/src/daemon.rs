@@ -246,7 +246,7 @@ impl Drop for Home {
             let _ = writeln!(io::stderr(), "LEFT BEHIND by a test in {}: {left:?}", self.dir.display());
         }
         // A supervisor that is killed cannot remove its control group. Only an empty one can be removed.
-        for group in groups {
+        for group in groups.iter().rev() {
             let _ = fs::remove_dir(group);
         }
         if std::thread::panicking() {

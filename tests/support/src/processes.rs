@@ -59,16 +59,27 @@ impl Process {
         line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
     }
 
-    /// The directories of the control groups that Seawall made for it.
+    /// The directories of the control groups that Seawall made for it: its own, and those above that it shares.
     pub fn control_groups(&self) -> Vec<PathBuf> {
         let lines = fs::read_to_string(format!("/proc/{}/cgroup", self.pid)).unwrap_or_default();
-        let groups = lines.lines().filter_map(|line| {
+        let mut groups = Vec::new();
+        for line in lines.lines() {
             let mut parts = line.splitn(3, ':').skip(1);
-            let (controllers, path) = (parts.next()?, parts.next()?);
-            let mount = controllers.strip_prefix("name=").unwrap_or(controllers);
-            path.contains("seawall").then(|| Path::new("/sys/fs/cgroup").join(mount).join(path.trim_start_matches('/')))
-        });
-        groups.collect()
+            let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
+            // Version 2 has no controllers here. Beside version 1 it is mounted as `unified`.
+            let mount = match controllers.strip_prefix("name=").unwrap_or(controllers) {
+                "" if Path::new("/sys/fs/cgroup/unified").is_dir() => "unified",
+                mount => mount,
+            };
+            let mut group = Path::new("/sys/fs/cgroup").join(mount);
+            for part in path.split('/').filter(|part| !part.is_empty()) {
+                group.push(part);
+                if group.iter().any(|part| part.to_string_lossy().starts_with("seawall-")) {
+                    groups.push(group.clone());
+                }
+            }
+        }
+        groups
     }
 
     /// One of the paths that tie it to a directory is under `dir`, or it names the directory in its arguments.

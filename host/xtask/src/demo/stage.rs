@@ -1,5 +1,6 @@
 //! Where the demo plays: a private engine, a private daemon, and the end of both.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
@@ -21,6 +22,8 @@ pub(super) struct Stage {
     pub(super) home: Home,
     engine: Option<Engine>,
     pub(super) interrupt: Interrupt,
+    /// Every control group that a process session was seen in.
+    groups: RefCell<BTreeSet<PathBuf>>,
 }
 
 /// What one session really is at a moment.
@@ -50,7 +53,7 @@ pub(super) fn runs(session: &Session) -> bool {
 
 impl Stage {
     pub(super) fn new(home: Home, engine: Option<Engine>, interrupt: Interrupt) -> Self {
-        Self { daemon: None, home, engine, interrupt }
+        Self { daemon: None, home, engine, interrupt, groups: RefCell::default() }
     }
 
     pub(super) fn has_docker(&self) -> bool {
@@ -108,7 +111,9 @@ impl Stage {
 
     /// The first process of each process session.
     pub(super) fn processes(&self) -> BTreeMap<Workload, Process> {
-        facts::session_processes(self.home.dir())
+        let found = facts::session_processes(self.home.dir());
+        self.groups.borrow_mut().extend(found.values().flat_map(Process::control_groups));
+        found
     }
 
     /// Holds `ps --json` against `docker ps` and the process table.
@@ -164,7 +169,9 @@ impl Stage {
         ensure!(left.is_empty(), "processes are left: {left:?}");
         let containers = self.containers()?;
         ensure!(containers.is_empty(), "containers are left: {containers:?}");
-        say::holds("no session process, no supervisor and no container is left");
+        let groups = self.groups.borrow().iter().filter(|group| group.exists()).cloned().collect::<Vec<_>>();
+        ensure!(groups.is_empty(), "control groups are left: {groups:?}");
+        say::holds("no session process, no supervisor, no control group and no container is left");
 
         let mut gone: Vec<PathBuf> = vec![self.home.dir().to_path_buf()];
         let mut mounted = Vec::new();
