@@ -1,7 +1,6 @@
 //! One call: a fresh store, all limits, a fresh instance, one function, under one deadline.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use seawall_backend::{Deadlines, Fault};
 use seawall_capability::{Context, Granted, Phase, Redactor};
@@ -9,6 +8,7 @@ use wasmtime::component::{ComponentNamedList, InstancePre, Lift, Lower};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
+use crate::engine::Shared;
 use crate::exports::{Exports, Function};
 use crate::fault;
 use crate::limits::{Growth, Limits, LimitsByClass, ticks};
@@ -41,7 +41,8 @@ pub(crate) struct Loaded {
     pub(crate) granted: Arc<Granted>,
     pub(crate) limits: LimitsByClass,
     pub(crate) deadlines: Deadlines,
-    pub(crate) tick: Duration,
+    /// Keeps the epoch thread while there is a backend that relies on it.
+    pub(crate) runtime: Arc<Shared>,
 }
 
 impl Loaded {
@@ -64,7 +65,7 @@ impl Loaded {
         let limits = self.limits.of(function.class);
         let context = self.context(limits, phase, secrets);
         let mut store = Store::new(self.engine(), CallState { context, growth: limits.growth() });
-        let ticks = ticks(self.deadlines.of(function.class), self.tick);
+        let ticks = ticks(self.deadlines.of(function.class), self.runtime.tick);
         limits.apply(&mut store, ticks).map_err(|error| fault::internal(function.name, &error))?;
         Ok(store)
     }

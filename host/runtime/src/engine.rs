@@ -159,6 +159,9 @@ impl std::fmt::Debug for Runtime {
 }
 
 fn wasmtime_config(pool: &Pool) -> Config {
+    // Each reserves more than 4 GiB of address space, so that code needs no bounds checks. Nearly every component has one,
+    // however many core instances it has.
+    let memories = pool.calls.saturating_mul(2);
     let memory = usize::try_from(pool.memory.0).unwrap_or(usize::MAX);
     let resident = usize::try_from(pool.keep_resident.0).unwrap_or(usize::MAX);
 
@@ -167,10 +170,10 @@ fn wasmtime_config(pool: &Pool) -> Config {
         .total_component_instances(pool.calls)
         .total_stacks(pool.calls)
         .total_core_instances(pool.instances)
-        .total_memories(pool.instances)
+        .total_memories(memories)
         .total_tables(pool.instances)
         .max_core_instances_per_component(pool.instances_per_call)
-        .max_memories_per_component(pool.instances_per_call)
+        .max_memories_per_component(memories.min(8))
         .max_tables_per_component(pool.instances_per_call)
         .max_memory_size(memory)
         .linear_memory_keep_resident(resident)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use seawall_backend::{Fault, FaultKind};
 use seawall_capability::Breach;
+use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -52,6 +53,10 @@ fn kind(stage: Stage, error: &wasmtime::Error, store: &Store<CallState>) -> (Fau
             Breach::NotNow(_) => FaultKind::Trap,
         };
         return (kind, breach.to_string());
+    }
+    // WASI's functions say it in wasmtime's own way.
+    if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
+        return (FaultKind::Limit, Breach::Resources.to_string());
     }
     if error.downcast_ref::<Fault>().is_some() {
         return (FaultKind::Internal, format!("met a defect of the host: {}", error.root_cause()));

@@ -210,7 +210,7 @@ impl Runtime {
             granted: Arc::new(granted),
             limits,
             deadlines: plugin.deadlines.unwrap_or(self.shared.deadlines),
-            tick: self.shared.tick,
+            runtime: self.shared.clone(),
         };
         typecheck(&loaded).await?;
         let info = describe(&loaded).await?;

@@ -3,12 +3,13 @@
 
 mod guest;
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use guest::{Guest, NOT_FOUND, SCRATCH, ZERO};
 use seawall_backend::{Deadlines, Error, ExecutionBackend, Fault, FaultKind};
 use seawall_model::{Key, Secret, SessionName, SessionSpec, Signal, State};
-use seawall_runtime::{ClassOverrides, Overrides, Plugin, Pool, Runtime, RuntimeConfig, WasmBackend};
+use seawall_runtime::{ClassOverrides, LoadError, Overrides, Plugin, Pool, Runtime, RuntimeConfig, WasmBackend};
 
 fn runtime() -> Runtime {
     let pool = Pool { calls: 16, instances: 64, ..Pool::default() };
@@ -139,20 +140,19 @@ async fn a_sleeping_plugin_meets_its_deadline() {
     assert!(begun.elapsed() < Duration::from_secs(10));
 }
 
-#[test]
-fn the_epoch_ends_what_no_timer_could() {
-    // One thread and no fuel bound that matters: with the executor's timer starved by a guest that never yields to
-    // anything but itself, the epoch is the deadline.
-    let runtime = runtime();
-    let tokio = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let guest = Guest::new().body("check", "(loop $for (br $for)) unreachable");
+/// A paused clock only moves while nothing runs: the timer never comes, and the epoch is all there is.
+#[tokio::test(start_paused = true)]
+async fn the_epoch_ends_what_no_timer_could() {
     let check = Overrides { fuel: Some(u64::MAX / 2), ..Overrides::default() };
-    let deadlines = Deadlines { check: Duration::from_millis(50), ..Deadlines::default() };
     let limits = ClassOverrides { check, ..ClassOverrides::default() };
+    let deadlines = Deadlines { check: Duration::from_millis(20), ..Deadlines::default() };
+    let guest = Guest::new().body("check", "(loop $for (br $for)) unreachable");
     let plugin = Plugin { limits, deadlines: Some(deadlines), ..plugin(&guest) };
-    let fault = tokio.block_on(async { fault(runtime.load_ungranted(plugin).await.unwrap().check().await) });
+    // The backend keeps the thread, though nobody else has the runtime any more.
+    let backend = runtime().load_ungranted(plugin).await.unwrap();
+    let fault = fault(backend.check().await);
     assert_eq!(fault.kind, FaultKind::Deadline);
-    runtime.shutdown();
+    assert!(fault.message.contains("still running"), "{}", fault.message);
 }
 
 #[tokio::test]
@@ -209,17 +209,112 @@ async fn one_huge_argument_ends_the_call() {
 
 #[tokio::test]
 async fn a_flood_of_log_lines_ends_no_call() {
+    let (lines, _guard) = captured();
     let guest = Guest::new().import("log", "write", "(param i32 i32 i32)").body(
         "start",
         format!(
             "(local $left i32) (local.set $left (i32.const 1000))
              (loop $for
-               (call $write (i32.const 0) (i32.const {SCRATCH}) (i32.const 40000))
+               (call $write (i32.const 4) (i32.const {SCRATCH}) (i32.const 40000))
                (br_if $for (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
              i32.const {ZERO}"
         ),
     );
     assert!(load(&guest).await.start(&key()).await.is_ok());
+    let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("999 lines of its log (39960000 bytes) were dropped"), "{text}");
+}
+
+#[tokio::test]
+async fn too_many_handles_end_the_call() {
+    let guest = Guest::new().wasi().body("check", "(loop $for (drop (call $stdout)) (br $for)) unreachable");
+    let check = Overrides { handles: Some(10), ..Overrides::default() };
+    let limits = ClassOverrides { check, ..ClassOverrides::default() };
+    let backend = runtime().load_ungranted(Plugin { limits, ..plugin(&guest) }).await.unwrap();
+    assert_eq!(fault(backend.check().await).kind, FaultKind::Limit);
+}
+
+#[tokio::test]
+async fn too_many_resources_of_the_host_end_the_call() {
+    let guest = Guest::new().wasi().body("check", "(loop $for (drop (call $stdout)) (br $for)) unreachable");
+    let check = Overrides { resources: Some(10), ..Overrides::default() };
+    let limits = ClassOverrides { check, ..ClassOverrides::default() };
+    let backend = runtime().load_ungranted(Plugin { limits, ..plugin(&guest) }).await.unwrap();
+    assert_eq!(fault(backend.check().await).kind, FaultKind::Limit);
+}
+
+#[tokio::test]
+async fn too_many_core_instances_end_the_call() {
+    // A component with an import has more than one: the encoder adds two that connect it.
+    let guest = Guest::new()
+        .import("clock", "now", "(result i64)")
+        .import("log", "write", "(param i32 i32 i32)")
+        .body("check", "(drop (call $now)) (call $write (i32.const 0) (i32.const 0) (i32.const 0)) i32.const 0");
+    let check = Overrides { instances: Some(1), ..Overrides::default() };
+    let limits = ClassOverrides { check, ..ClassOverrides::default() };
+    let error = runtime().load_ungranted(Plugin { limits, ..plugin(&guest) }).await.unwrap_err();
+    let LoadError::Trial(fault) = &error else { panic!("{error}") };
+    assert_eq!(fault.kind, FaultKind::Limit, "{error}");
+}
+
+/// What the daemon's log gets, while the guard lives.
+fn captured() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || Lines(writer.clone())).finish();
+    (lines, tracing::subscriber::set_default(subscriber))
+}
+
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_a_wasi_guest_prints_is_a_line_of_its_log() {
+    let (lines, _guard) = captured();
+    let guest = Guest::new().wasi().field(r#"(data (i32.const 20000) "one\ntwo")"#).body(
+        "check",
+        format!("(call $print (call $stdout) (i32.const 20000) (i32.const 7) (i32.const {SCRATCH})) i32.const 8192"),
+    );
+    load(&guest).await.check().await.unwrap();
+    let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("seawall::plugin") && text.contains("one") && text.contains("two"), "{text}");
+    assert!(text.lines().any(|line| line.contains("two") && line.contains("box") && !line.contains("one")), "{text}");
+}
+
+#[tokio::test]
+async fn a_plugins_log_and_errors_keep_the_sessions_secrets() {
+    let (lines, _guard) = captured();
+    // Logs and answers with a text that holds the secret.
+    let guest = Guest::new()
+        .import("log", "write", "(param i32 i32 i32)")
+        .field(r#"(data (i32.const 20000) "the token is hunter2")"#)
+        .body(
+            "create",
+            format!(
+                "(call $write (i32.const 2) (i32.const 20000) (i32.const 20))
+                 (i32.store8 (i32.const {SCRATCH}) (i32.const 1))
+                 (i32.store (i32.const {pointer}) (i32.const 20000)) (i32.store (i32.const {length}) (i32.const 20))
+                 i32.const {SCRATCH}",
+                pointer = SCRATCH + 16,
+                length = SCRATCH + 20
+            ),
+        );
+    let mut spec = SessionSpec::new("box".parse().unwrap());
+    spec.env.insert("TOKEN".to_owned(), Secret::new("hunter2"));
+    let error = load(&guest).await.create(&key(), &"web".parse().unwrap(), &spec).await.unwrap_err();
+    assert_eq!(error, Error::NotFound("the token is [redacted]".to_owned()));
+    let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("the token is [redacted]") && !text.contains("hunter2"), "{text}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What is refused at load, and that each refusal says what to do.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
 
+#[expect(dead_code, reason = "each test binary uses another part")]
 mod guest;
 
 use guest::{Guest, SCRATCH, ZERO};

@@ -26,7 +26,26 @@ pub(crate) struct Guest {
     extra: String,
     worlds: Vec<&'static str>,
     logs: bool,
+    wasi: bool,
 }
+
+/// As much of WASI 0.2 as prints a line.
+const WASI: [&str; 2] = [
+    "package wasi:io@0.2.0;
+     interface error { resource error; }
+     interface streams {
+       use error.{error};
+       variant stream-error { last-operation-failed(error), closed }
+       resource output-stream {
+         blocking-write-and-flush: func(contents: list<u8>) -> result<_, stream-error>;
+       }
+     }",
+    "package wasi:cli@0.2.0;
+     interface stdout {
+       use wasi:io/streams@0.2.0.{output-stream};
+       get-stdout: func() -> output-stream;
+     }",
+];
 
 impl Guest {
     /// A backend that answers everything, without logs.
@@ -38,7 +57,7 @@ impl Guest {
         bodies.insert("check", format!("i32.const {REPORT}"));
         bodies.insert("describe", "i32.const 2048".to_owned());
         bodies.insert("logs", format!("i32.const {NOT_FOUND}"));
-        Self { bodies, imports: String::new(), extra: String::new(), worlds: Vec::new(), logs: false }
+        Self { bodies, imports: String::new(), extra: String::new(), worlds: Vec::new(), logs: false, wasi: false }
     }
 
     /// Replaces the body of an exported function.
@@ -64,6 +83,17 @@ impl Guest {
         self
     }
 
+    /// Imports `$stdout`, which gives a stream, and `$print`, which writes to it.
+    pub(crate) fn wasi(mut self) -> Self {
+        self.imports.push_str(
+            "(import \"wasi:cli/stdout@0.2.0\" \"get-stdout\" (func $stdout (result i32)))
+             (import \"wasi:io/streams@0.2.0\" \"[method]output-stream.blocking-write-and-flush\"
+               (func $print (param i32 i32 i32 i32)))\n",
+        );
+        self.wasi = true;
+        self
+    }
+
     /// Exports `logs` too.
     pub(crate) fn logs(mut self) -> Self {
         self.logs = true;
@@ -78,8 +108,14 @@ impl Guest {
         resolve.push_dir(wit.join("host")).unwrap();
         resolve.push_dir(wit.join("backend")).unwrap();
         let plugin = if self.logs { "plugin-logs" } else { "plugin" };
-        let imports: String =
+        let mut imports: String =
             self.worlds.iter().map(|interface| format!("import seawall:host/{interface}@0.1.0;\n")).collect();
+        if self.wasi {
+            for package in WASI {
+                resolve.push_str("wasi.wit", package).unwrap();
+            }
+            imports.push_str("import wasi:cli/stdout@0.2.0;\nimport wasi:io/streams@0.2.0;\n");
+        }
         let world =
             format!("package test:guest;\nworld guest {{\ninclude seawall:backend/{plugin}@0.1.0;\n{imports}}}");
         let package = resolve.push_str("guest.wit", &world).unwrap();
