@@ -24,8 +24,11 @@ pub(crate) fn start(log: &Log, json: bool) -> Result<(), Failure> {
         LogFormat::Json => true,
     };
     let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
-    let layer =
-        if json { layer.json().flatten_event(true).boxed() } else { layer.with_target(false).compact().boxed() };
+    let layer = if json {
+        layer.json().flatten_event(true).with_current_span(false).boxed()
+    } else {
+        layer.with_target(false).compact().boxed()
+    };
     tracing_subscriber::registry()
         .with(layer.with_filter(targets))
         .try_init()

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::MAX_BODY;
 use super::respond::shown;
+use crate::config::suggest;
 use crate::problem::{Kind, Problem};
 
 /// A JSON body.
@@ -35,20 +36,35 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // serde would take an array for a struct, field by field.
+    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') => {}
+        Some(_) => return Err(Problem::new(Kind::Malformed, "the body is no JSON object")),
+        None => return Err(Problem::new(Kind::Malformed, "the body is empty: send a JSON object")),
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let field = error.path().to_string();
+        let path = error.path().to_string();
         let inner = error.into_inner();
-        match field.as_str() {
-            // Nothing is known of the field where the JSON itself ends or breaks.
-            "." | "?" => {
-                Problem::new(Kind::Malformed, format!("the body cannot be read: {}", shown(&inner.to_string())))
-            }
-            _ => Problem::field(Kind::Malformed, shown(&field), shown(&inner.to_string())),
+        if !inner.is_data() {
+            return Problem::new(Kind::Malformed, format!("the body is no JSON: {inner}"));
         }
+        let text = inner.to_string();
+        // The field says more than its line and column.
+        let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+        field_at_fault(&path, text)
     })?;
     reader.end().map_err(|error| Problem::new(Kind::Malformed, format!("after the JSON: {error}")))?;
     Ok(value)
+}
+
+/// serde's words in ours, with the field as clients write it.
+fn field_at_fault(path: &str, text: &str) -> Problem {
+    let within = |name: &str| if path == "." { name.to_owned() } else { format!("{path}.{name}") };
+    match text.strip_prefix("missing field `").and_then(|rest| rest.split_once('`')) {
+        Some((name, _)) => Problem::field(Kind::Malformed, within(name), "it must be given"),
+        None => Problem::field(Kind::Malformed, shown(path), shown(&suggest(text))),
+    }
 }
 
 /// Query parameters; unknown ones are refused by the type.
@@ -66,7 +82,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
                 let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
                 Err(match text.split_once(": ") {
                     Some((field, message)) if !field.contains(' ') => {
-                        Problem::field(Kind::Malformed, shown(field), shown(message))
+                        Problem::field(Kind::Malformed, shown(field), shown(&suggest(message)))
                     }
                     _ => Problem::new(Kind::Malformed, format!("the query cannot be read: {}", shown(text))),
                 })
@@ -109,6 +125,8 @@ mod tests {
             (r#"{"backend":"mock","comand":[]}"#, "comand"),
             (r#"{"backend":"Mock"}"#, "backend"),
             (r#"{"backend":"mock","mounts":[{"target":1}]}"#, "mounts[0].target"),
+            (r#"{"backend":"mock","mounts":[{"target":"/"}]}"#, "mounts[0].source"),
+            (r#"{}"#, "backend"),
         ] {
             let problem = parse::<SessionSpec>(body.as_bytes()).unwrap_err();
             let fields: Vec<_> = problem.problems.iter().map(|problem| problem.field.as_str()).collect();
@@ -118,7 +136,7 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_malformed() {
-        for body in [&b""[..], b"{", b"\xff", b"{} {}", b"nul", &b"[".repeat(4000)] {
+        for body in [&b""[..], b"{", b"\xff", b"{} {}", b"nul", b"[]", &b"[".repeat(4000)] {
             assert_eq!(parse::<SessionSpec>(body).unwrap_err().kind, Kind::Malformed);
         }
     }

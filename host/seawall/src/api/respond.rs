@@ -41,6 +41,9 @@ impl From<ControlError> for Problem {
     }
 }
 
+/// In characters; a message of ours that repeats a name fits in.
+const MOST_SHOWN: usize = 400;
+
 /// Nothing stands there.
 pub(super) async fn no_such_address(method: Method, uri: Uri) -> Problem {
     Problem::new(Kind::NotFound, format!("there is no {method} {}: the API begins with /v1/", shown(uri.path())))
@@ -51,9 +54,9 @@ pub(super) async fn no_such_method(method: Method, uri: Uri) -> Problem {
     Problem::new(Kind::MethodNotAllowed, format!("{method} means nothing at {}", shown(uri.path())))
 }
 
-/// As much of a text as an answer repeats.
+/// As much of what was sent as an answer repeats.
 pub(super) fn shown(text: &str) -> String {
-    match text.char_indices().nth(120) {
+    match text.char_indices().nth(MOST_SHOWN) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use reqwest::Method;
-use seawall_model::{Session, SessionState, Timestamp};
+use seawall_model::{Session, SessionSpec, SessionState, Timestamp};
 
 use super::format::{age, facts, state, table, what};
 use super::{Global, say};
@@ -182,7 +182,7 @@ pub(crate) struct Stop {
     /// Return as soon as it is wanted, before it is over
     #[arg(long)]
     no_wait: bool,
-    /// How long to wait until it is over
+    /// How long to wait until it is over. Default: a minute more than its grace
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
 }
@@ -201,12 +201,18 @@ impl Stop {
             let Some(asked) = asked.next() else { return Ok(()) };
             let session = asked?;
             if !self.no_wait {
-                client.wait(session.id.as_str(), Until::Ended, self.timeout).await?;
+                let patience = patience(self.grace.or(session.spec.stop_grace));
+                client.wait(session.id.as_str(), Until::Ended, self.timeout.or(Some(patience))).await?;
             }
             Ok(())
         })
         .await
     }
+}
+
+/// A backend that cannot be asked leaves a session as it is: nobody is kept waiting for that.
+fn patience(grace: Option<Duration>) -> Duration {
+    Duration::from_secs(60) + grace.unwrap_or(SessionSpec::STOP_GRACE)
 }
 
 fn grace(grace: Option<Duration>) -> Vec<(&'static str, String)> {
@@ -225,7 +231,7 @@ pub(crate) struct Rm {
     /// Return as soon as it is wanted, before it is gone
     #[arg(long)]
     no_wait: bool,
-    /// How long to wait until it is gone
+    /// How long to wait until it is gone. Default: a minute
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
 }
@@ -239,7 +245,7 @@ impl Rm {
             let id = session.id.as_str();
             client.send(Method::DELETE, &["sessions", id], &[("force", self.force.to_string())]).await?;
             if !self.no_wait {
-                client.wait(id, Until::Removed, self.timeout).await?;
+                client.wait(id, Until::Removed, self.timeout.or(Some(patience(Some(Duration::ZERO))))).await?;
             }
             Ok(())
         })
@@ -315,7 +321,7 @@ pub(crate) struct Down {
     /// How long after its stop signal a session is killed. Default: as each was made
     #[arg(short, long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     grace: Option<Duration>,
-    /// How long to wait until all are over
+    /// How long to wait until all are over. Default: a minute more than the grace
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
 }
@@ -325,17 +331,25 @@ impl Down {
     pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
         let response = client.send(Method::POST, &["down"], &grace(self.grace)).await?;
         let downed: Downed = client.json(response).await?;
-        let deadline = self.timeout.map(|timeout| tokio::time::Instant::now() + timeout);
-        for id in &downed.sessions {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(tokio::time::Instant::now()));
-            client.wait(id.as_str(), Until::Ended, left).await?;
-        }
-        global.show(&downed, |downed| match downed.sessions.len() {
-            0 => "no session was running\n".to_owned(),
+        let timeout = self.timeout.unwrap_or_else(|| patience(self.grace));
+        let waits = downed.sessions.iter().map(|id| client.wait(id.as_str(), Until::Ended, Some(timeout)));
+        let waited = futures_util::future::join_all(waits).await;
+        // What was done is shown before what was not.
+        let not_over: Vec<Failure> = waited.into_iter().filter_map(Result::err).collect();
+        let over = downed.sessions.len() - not_over.len();
+        global.show(&downed, |_| match over {
+            0 if not_over.is_empty() => "no session was running\n".to_owned(),
             1 => "1 session stopped\n".to_owned(),
             many => format!("{many} sessions stopped\n"),
         })?;
-        Ok(0)
+        let mut first = None;
+        for failure in not_over {
+            match first {
+                None => first = Some(failure),
+                Some(_) => super::report(global, &failure),
+            }
+        }
+        first.map_or(Ok(0), Err)
     }
 }
 

@@ -82,7 +82,7 @@ impl ConfigError {
 }
 
 /// serde's "unknown field `x`, expected one of `a`, `b`" in Seawall's words, with the nearest known word.
-fn suggest(message: &str) -> String {
+pub(crate) fn suggest(message: &str) -> String {
     let (what, rest) = if let Some(rest) = message.strip_prefix("unknown field `") {
         ("key", rest)
     } else if let Some(rest) = message.strip_prefix("unknown variant `") {

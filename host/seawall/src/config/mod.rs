@@ -15,7 +15,7 @@ mod paths;
 mod settings;
 
 pub(crate) use backends::PluginSource;
-pub(crate) use error::{ConfigError, nearest};
+pub(crate) use error::{ConfigError, nearest, suggest};
 pub(crate) use file::{LogFormat, ShutdownMode};
 pub(crate) use paths::default_socket;
 pub(crate) use settings::{Backend, Log, Overrides, Settings};

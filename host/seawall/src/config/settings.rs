@@ -144,12 +144,13 @@ impl Settings {
         }
         let socket = absolute(pick(given.socket, file.socket).unwrap_or_else(|| paths::socket_of(&data_dir)))?;
         let backend = backends(file.backend, document.as_ref())?;
+        let flag = given.log.is_some();
         let filter = given.log.or(file.log.filter).unwrap_or_else(|| "info".to_owned());
         if let Err(error) = filter.parse::<tracing_subscriber::filter::Targets>() {
             let message = format!("{filter:?} is no log filter ({error}): write info, or info,seawall_control=debug");
             return Err(match &document {
-                Some(document) => document.wrong(&["log", "filter"], message),
-                None => ConfigError::Given { name: "--log".to_owned(), message },
+                Some(document) if !flag => document.wrong(&["log", "filter"], message),
+                _ => ConfigError::Given { name: "--log".to_owned(), message },
             });
         }
         if let Err(invalid) = file.control.validate() {

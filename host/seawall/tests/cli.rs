@@ -1,0 +1,161 @@
+//! The command line as people meet it: what the real binary prints, and the code it ends with. No plugin is needed:
+//! the daemons that run here have no backend.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+const NO_BACKENDS: &str =
+    "backend.docker.enabled = false\nbackend.mock.enabled = false\nbackend.process.enabled = false\n";
+
+fn seawall(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seawall"));
+    // Nothing of the caller's own daemon.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SEAWALL_")) {
+        command.env_remove(name);
+    }
+    command.env("SEAWALL_DATA_DIR", folder.join("data")).current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+/// What it printed and how it ended, without what differs from run to run.
+fn told(folder: &Path, output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(folder.to_str().unwrap(), "[TMP]");
+    format!("code {}\n{}{}", output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+fn tell(lines: &[&[&str]]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let files = [
+        ("good.toml", NO_BACKENDS),
+        ("typo.toml", "[control]\nswep-interval = \"1s\"\n"),
+        ("zero.toml", "[control]\nsweep-interval = \"0s\"\n"),
+        ("pool.toml", "[runtime.pool]\ncalls = 0\n"),
+        ("text.wasm", "this is no component\n"),
+        ("core.wasm", "\0asm\x01\0\0\0"),
+    ];
+    for (name, content) in files {
+        std::fs::write(folder.path().join(name), content).unwrap();
+    }
+    let one = |arguments: &&[&str]| {
+        let output = seawall(folder.path()).args(*arguments).output().unwrap();
+        format!("$ seawall {}\n{}", arguments.join(" "), told(folder.path(), &output))
+    };
+    lines.iter().map(one).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn without_a_daemon_every_command_says_where_it_looked() {
+    let long = "x".repeat(200);
+    insta::assert_snapshot!(tell(&[
+        &["ps"],
+        &["ps", "--json"],
+        &["--socket", "elsewhere", "backend", "ls"],
+        &["--socket", &long, "ps"],
+        &["inspect", ".."],
+    ]));
+}
+
+#[test]
+fn a_wrong_command_line_says_what_to_write() {
+    insta::assert_snapshot!(tell(&[
+        &["run", "--image", "x"],
+        &["run", "-b", "Docker", "x"],
+        &["run", "-b", "docker", "--memory", "lots"],
+        &["run", "-b", "docker", "--restart", "sometimes"],
+        &["run", "-b", "docker", "--env", "NOT_SET_ANYWHERE_AT_ALL"],
+        &["logs", "x", "--since", "yesterday"],
+        &["pss"],
+    ]));
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_with_its_place_and_touches_nothing() {
+    insta::assert_snapshot!(tell(&[
+        &["serve", "--config", "absent.toml"],
+        &["serve", "--config", "typo.toml"],
+        &["serve", "--config", "zero.toml"],
+        &["serve", "--config", "good.toml", "--log", "seawall=loud"],
+        &["config", "check", "--config", "typo.toml"],
+        &["config", "check", "--config", "good.toml"],
+        &["config", "check", "--config", "good.toml", "--show-effective"],
+    ]));
+}
+
+#[test]
+fn a_file_that_is_no_plugin_is_named_for_what_it_is() {
+    insta::assert_snapshot!(tell(&[
+        &["plugin", "inspect", "absent.wasm"],
+        &["plugin", "inspect", "text.wasm"],
+        &["plugin", "inspect", "core.wasm"],
+        &["plugin", "inspect", "."],
+        &["plugin", "inspect", "builtin:podman"],
+    ]));
+}
+
+#[test]
+fn help_names_every_exit_code() {
+    insta::assert_snapshot!(tell(&[&["--help"]]));
+}
+
+/// Killed when the test ends in any way.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn serve(folder: &Path) -> (Serving, String) {
+    std::fs::write(folder.join("good.toml"), NO_BACKENDS).unwrap();
+    let mut command = seawall(folder);
+    command.args(["serve", "--config", "good.toml"]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut daemon = Serving(command.spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(daemon.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    (daemon, line)
+}
+
+#[test]
+fn a_second_daemon_names_the_first_and_the_first_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut first, ready) = serve(folder.path());
+    assert!(ready.starts_with("ready on "), "{ready}");
+    let pid = first.0.id().to_string();
+
+    let second = seawall(folder.path()).args(["serve", "--config", "good.toml"]).output().unwrap();
+    insta::assert_snapshot!(told(folder.path(), &second).replace(&pid, "[PID]"));
+
+    let elsewhere = ["serve", "--config", "good.toml", "--data-dir", "other", "--socket", "data/seawall.sock"];
+    let third = seawall(folder.path()).args(elsewhere).output().unwrap();
+    assert!(told(folder.path(), &third).starts_with("code 73\n"), "{}", told(folder.path(), &third));
+
+    let ps = seawall(folder.path()).args(["ps", "--json", "--all"]).output().unwrap();
+    assert_eq!(told(folder.path(), &ps), "code 0\n[]\n");
+    let gone = seawall(folder.path()).args(["stop", "nobody", "--json"]).output().unwrap();
+    insta::assert_snapshot!(told(folder.path(), &gone));
+
+    for signal in [Signal::TERM, Signal::INT] {
+        let pid = Pid::from_raw(i32::try_from(first.0.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+        assert_eq!(first.0.wait().unwrap().code(), Some(0), "{signal:?}");
+        assert!(!folder.path().join("data/seawall.sock").exists());
+        (first, _) = serve(folder.path());
+    }
+}
+
+#[test]
+fn a_daemon_that_was_killed_leaves_nothing_in_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, _) = serve(folder.path());
+    drop(first);
+    assert!(folder.path().join("data/seawall.sock").exists(), "the socket is left over");
+    let (_second, ready) = serve(folder.path());
+    assert!(ready.starts_with("ready on "), "{ready}");
+}
