@@ -1,3 +1,45 @@
-//! seawall-bench
+//! What Seawall costs, each thing beside what it is compared with, in one run: `cargo xtask bench [NAME]`.
+//!
+//! Two things that are compared take turns, so that what disturbs one disturbs the other, and medians are compared.
+//! Nothing is asserted: a number that misses its target is shown as such.
 
-fn main() {}
+mod call;
+mod daemon;
+mod engine;
+mod guest;
+mod inspect;
+mod measure;
+mod recorded;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::measure::Report;
+
+fn main() -> Result<()> {
+    let only = std::env::args().nth(1).unwrap_or_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start tokio")?;
+    let mut report = Report::default();
+    let wanted = |name: &str| name.contains(&only);
+    if wanted("call") {
+        runtime.block_on(call::measure(&mut report)).context("measure an isolated call")?;
+    }
+    if wanted("inspect") {
+        runtime.block_on(inspect::measure(&mut report)).context("measure inspect")?;
+    }
+    if wanted("daemon") {
+        daemon::measure(&mut report).context("measure the daemon")?;
+    }
+    if wanted("sweep") {
+        runtime.block_on(engine::sweep(&mut report)).context("measure a sweep")?;
+    }
+    if wanted("run") {
+        engine::run(&mut report).context("measure `seawall run`")?;
+    }
+    let file = Path::new("target/bench.json");
+    report.write(file).with_context(|| format!("write {}", file.display()))?;
+    println!("{report}");
+    println!("written to {}", file.display());
+    Ok(())
+}
