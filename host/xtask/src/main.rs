@@ -49,13 +49,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let arguments = Arguments::parse();
+    let result = setup::complete_path().and_then(|()| match arguments.command {
         Command::Demo => demo::run(),
         Command::Test { arguments } => test::run(&arguments),
         Command::Bench { only } => bench::run(only.as_deref()),
         Command::Plugins { debian_toolchain } => plugins::run(debian_toolchain),
         Command::Setup => setup::run(),
-    };
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -3,7 +3,7 @@
 //! On Debian as root it calls apt-get and says so; elsewhere it says exactly what to install. It never starts an
 //! engine of the system, and never uses one that runs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +12,7 @@ use crate::{plugins, say, workspace};
 
 /// A program that is needed, and where it comes from.
 struct Need {
-    /// Found in one of the usual places for programs.
+    /// Found in `PATH`.
     program: &'static str,
     /// Debian's package.
     package: &'static str,
@@ -37,6 +37,24 @@ pub(crate) enum Docker {
     Available,
     /// It is not, for this reason.
     Missing(String),
+}
+
+/// Runs this program again with the administrator's programs in its `PATH`, unless they are: after `su` they are not,
+/// and whatever is started from here looks for them there.
+pub(crate) fn complete_path() -> Result<()> {
+    use std::os::unix::process::CommandExt as _;
+
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut all: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let missing: Vec<_> = PLACES.iter().map(PathBuf::from).filter(|place| !all.contains(place)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    all.extend(missing);
+    let own = std::env::current_exe().context("find this program")?;
+    let path = std::env::join_paths(all).context("join PATH")?;
+    let error = Command::new(own).args(std::env::args_os().skip(1)).env("PATH", path).exec();
+    Err(error).context("start again with a complete PATH")
 }
 
 /// `cargo xtask setup`.
@@ -115,7 +133,7 @@ fn apt() -> Command {
 
 fn installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).chain(PLACES.iter().map(Into::into)).any(|dir| dir.join(program).is_file())
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
 /// While it lives, packages that are installed start no service: Debian asks `/usr/sbin/policy-rc.d`, and 101 is "no".
@@ -157,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_is_found_outside_of_the_path_too() {
+    fn a_program_is_found_in_the_path() {
         assert!(installed("sh"));
         assert!(!installed("no-such-program-of-seawall"));
     }
