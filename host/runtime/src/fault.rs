@@ -88,9 +88,11 @@ fn kind(stage: Stage, error: &wasmtime::Error, store: &Store<CallState>) -> (Fau
         return (FaultKind::Trap, format!("ended its instance with exit({code})"));
     }
     match (stage, trap) {
-        (Stage::Instantiate, Some(trap)) => (FaultKind::Instantiate, format!("could not be instantiated: {trap}")),
+        (Stage::Instantiate, Some(trap)) => {
+            (FaultKind::Instantiate, format!("could not be instantiated: {}", plain(trap)))
+        }
         (Stage::Instantiate, None) => (FaultKind::Instantiate, format!("could not be instantiated: {root}")),
-        (Stage::Run, Some(trap)) => (FaultKind::Trap, format!("trapped: {trap}")),
+        (Stage::Run, Some(trap)) => (FaultKind::Trap, format!("trapped: {}", plain(trap))),
         // Raised by a host function: the guest gave it something that no well-made guest can.
         (Stage::Run, None) if error.downcast_ref::<WasmBacktrace>().is_some() => {
             (FaultKind::Trap, format!("trapped in a call to the host: {root}"))
@@ -98,6 +100,12 @@ fn kind(stage: Stage, error: &wasmtime::Error, store: &Store<CallState>) -> (Fau
         // The function returned, and what it returned cannot be read.
         (Stage::Run, None) => (FaultKind::BadAnswer, format!("gave an answer that cannot be read: {root}")),
     }
+}
+
+/// wasmtime's words for a trap, without those that say that it is one.
+fn plain(trap: Trap) -> String {
+    let text = trap.to_string();
+    text.strip_prefix("wasm trap: ").map(str::to_owned).unwrap_or(text)
 }
 
 /// The guest's frames, innermost first.
