@@ -131,6 +131,13 @@ impl Control {
         self.core.sessions.get(id).map(|entry| entry.with(|cell| cell.session()))
     }
 
+    /// The answer with which the backend refused the session's newest start for good, such as a field that it cannot
+    /// carry out. Known until the next start, and while this daemon runs.
+    pub fn refusal(&self, id: &SessionId) -> Option<seawall_backend::Error> {
+        let refused = self.core.sessions.get(id)?.with(|cell| cell.marks.refused.clone())?;
+        Some(seawall_backend::Error::clone(&refused))
+    }
+
     /// Finds a session by its id, its name, or the beginning of its id (4 digits or more), in this order.
     ///
     /// # Errors

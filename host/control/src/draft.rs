@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use seawall_backend::Error;
 use seawall_model::{Desired, Incarnation, Key, SessionState, Timestamp};
 use seawall_store::{Act, Event, Intent, SessionRecord, Write};
 
@@ -27,6 +28,8 @@ pub(crate) struct Marks {
     pub(crate) grace: Option<Duration>,
     /// Why what is recorded may no longer be so.
     pub(crate) doubt: Option<Arc<str>>,
+    /// The backend's answer that ended this start for good.
+    pub(crate) refused: Option<Arc<Error>>,
     /// Acts that failed in a row.
     pub(crate) attempts: u32,
     /// No act before this.

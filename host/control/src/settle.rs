@@ -1,6 +1,7 @@
 //! What the end of an act means for its session, and the way to the next one. Pure: [`advance`] takes a session through
 //! every step that needs no backend, and ends with one that does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use seawall_backend::Error;
@@ -223,6 +224,7 @@ fn failed(session: &mut Draft, call: &Call, error: &Error, context: &Context<'_>
 fn refused(session: &mut Draft, call: &Call, error: &Error, context: &Context<'_>) {
     session.intent = None;
     session.marks.gone = session.marks.gone || *call == Call::Create;
+    session.marks.refused = Some(Arc::new(error.clone()));
     succeeded(session);
     if session.record.desired != Desired::Running {
         return;

@@ -15,7 +15,7 @@ use crate::exit::Failure;
 use crate::problem::{Kind, Problem};
 
 /// How long one request of a long wait is held open; the daemon's own bound is above it.
-const POLL: Duration = Duration::from_secs(25);
+pub(crate) const POLL: Duration = Duration::from_secs(25);
 
 /// A connection to the daemon.
 #[derive(Clone, Debug)]
@@ -44,8 +44,13 @@ impl Client {
     }
 
     /// A request with a JSON body.
-    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &[&str], body: &impl Serialize) -> Result<T, Failure> {
-        let request = self.http.post(self.url(path, &[])?).json(body);
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &Query<'_>,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let request = self.http.post(self.url(path, query)?).json(body);
         let response = self.checked(request.send().await).await?;
         self.json(response).await
     }

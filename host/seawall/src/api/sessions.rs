@@ -32,18 +32,50 @@ pub(super) async fn list(State(api): State<Api>, Query(filter): Query<Filter>) -
     axum::Json(sessions).into_response()
 }
 
-pub(super) async fn create(State(api): State<Api>, Json(spec): Json<SessionSpec>) -> Result<Response, Problem> {
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Creating {
+    /// Answer when the session runs, has ended, or could not be started for now.
+    wait: bool,
+    #[serde(with = "humantime_serde::option")]
+    timeout: Option<Duration>,
+}
+
+pub(super) async fn create(
+    State(api): State<Api>,
+    Query(query): Query<Creating>,
+    Json(spec): Json<SessionSpec>,
+) -> Result<Response, Problem> {
     api.check_options(&spec)?;
-    let session = api.control.create(spec).await.map_err(|error| match error {
+    let mut session = api.control.create(spec).await.map_err(|error| match error {
         // The address is right; what is named in the body is not there.
         ControlError::NoSuchBackend(_) => Problem::field(Kind::Invalid, "backend", error.to_string()),
         other => other.into(),
     })?;
+    if query.wait {
+        session = made(&api, session, query.timeout.unwrap_or(USUAL_HOLD).min(LONGEST_HOLD)).await?;
+    }
     let mut response = (StatusCode::CREATED, axum::Json(&session)).into_response();
     if let Ok(location) = HeaderValue::from_str(&format!("/v1/sessions/{}", session.id)) {
         response.headers_mut().insert(LOCATION, location);
     }
     Ok(response)
+}
+
+/// Waits for the outcome of a creation. A session that its backend refuses is removed again: what is refused changes
+/// nothing.
+async fn made(api: &Api, session: Session, timeout: Duration) -> Result<Session, Problem> {
+    let settled = reach(api, &session.id, Until::Settled, timeout).await?;
+    let Some(refusal) = api.control.refusal(&session.id) else { return Ok(settled.unwrap_or(session)) };
+    let gone = async {
+        api.control.remove(&session.id, true).await?;
+        reach(api, &session.id, Until::Removed, LONGEST_HOLD).await
+    };
+    match gone.await {
+        // Somebody else may have been quicker.
+        Ok(_) | Err(ControlError::NoSuchSession(_)) => Err(refusal.into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 pub(super) async fn show(State(api): State<Api>, Reference(id): Reference) -> Result<Response, Problem> {
@@ -152,23 +184,25 @@ pub(super) async fn wait(
 }
 
 async fn hold(api: &Api, id: &SessionId, until: Until, timeout: Duration) -> Result<Response, Problem> {
-    let waited = tokio::select! {
-        biased;
-        // Cancel-safe, all three: nothing is taken from anywhere.
-        () = api.drain.cancelled() => return Err(ControlError::ShuttingDown.into()),
-        waited = api.control.wait(id, |session| until.holds(session)) => Some(waited),
-        () = tokio::time::sleep(timeout) => None,
-    };
-    match waited {
-        Some(Ok(session)) => Ok(axum::Json(session).into_response()),
-        Some(Err(ControlError::NoSuchSession(_))) if until == Until::Removed => {
-            Ok(StatusCode::NO_CONTENT.into_response())
-        }
-        Some(Err(error)) => Err(error.into()),
-        None => match (find(api, id), until) {
+    match reach(api, id, until, timeout).await {
+        Ok(Some(session)) => Ok(axum::Json(session).into_response()),
+        Err(ControlError::NoSuchSession(_)) if until == Until::Removed => Ok(StatusCode::NO_CONTENT.into_response()),
+        Err(error) => Err(error.into()),
+        Ok(None) => match (find(api, id), until) {
             (Err(_), Until::Removed) => Ok(StatusCode::NO_CONTENT.into_response()),
             (session, _) => Ok((StatusCode::ACCEPTED, axum::Json(session?)).into_response()),
         },
+    }
+}
+
+/// Waits until a session is as asked; `None` if the time is over first. A session that is gone is `NoSuchSession`.
+async fn reach(api: &Api, id: &SessionId, until: Until, timeout: Duration) -> Result<Option<Session>, ControlError> {
+    tokio::select! {
+        biased;
+        // Cancel-safe, all three: nothing is taken from anywhere.
+        () = api.drain.cancelled() => Err(ControlError::ShuttingDown),
+        waited = api.control.wait(id, |session| until.holds(session)) => waited.map(Some),
+        () = tokio::time::sleep(timeout) => Ok(None),
     }
 }
 

@@ -304,6 +304,21 @@ async fn a_session_that_cannot_be_made_stays_visible_with_its_reason() {
 }
 
 #[tokio::test]
+async fn what_a_backend_refuses_is_a_problem_that_leaves_nothing_when_the_outcome_was_waited_for() {
+    let daemon = Daemon::start().await;
+    let spec = json!({"backend": "fake", "name": "bad", "labels": {"bad": "yes"}});
+    let request = daemon.http.post("http://s/v1/sessions?wait=true").json(&spec);
+    let (status, problem) = answer(request.send().await.unwrap()).await;
+    assert_eq!((status, &problem["problems"][0]["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("image")));
+    assert_eq!(daemon.send(Method::GET, "/v1/sessions?all=true").await.1, json!([]));
+
+    let request = daemon.http.post("http://s/v1/sessions?wait=true").json(&json!({"backend": "fake", "name": "bad"}));
+    let (status, session) = answer(request.send().await.unwrap()).await;
+    assert_eq!((status, &session["state"]), (StatusCode::CREATED, &json!("running")));
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn streams_are_told_when_the_daemon_goes() {
     let daemon = Daemon::start().await;
     daemon.create(json!({"backend": "fake", "name": "web"})).await;

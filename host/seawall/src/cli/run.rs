@@ -12,7 +12,7 @@ use seawall_model::{
 
 use super::{Global, printable, say};
 use crate::api::Until;
-use crate::client::Client;
+use crate::client::{Client, POLL};
 use crate::exit::Failure;
 
 /// Flags of `run`.
@@ -127,8 +127,11 @@ impl Run {
     pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
         let (no_wait, timeout) = (self.no_wait, self.timeout);
         let spec = self.spec()?;
-        let mut session: Session = client.post(&["sessions"], &spec).await?;
-        if !no_wait {
+        let hold = timeout.map_or(POLL, |timeout| timeout.min(POLL));
+        let query = [("wait", (!no_wait).to_string()), ("timeout", format!("{}ms", hold.as_millis()))];
+        let mut session: Session = client.post(&["sessions"], &query, &spec).await?;
+        if !no_wait && !Until::Settled.holds(&session) {
+            let timeout = timeout.map(|timeout| timeout.saturating_sub(hold));
             session = match client.wait(session.id.as_str(), Until::Settled, timeout).await? {
                 Some(session) => session,
                 None => return Err(Failure::Session(format!("session {} was removed meanwhile", session.id))),
