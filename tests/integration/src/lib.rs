@@ -126,6 +126,16 @@ pub fn refused(home: &Home, arguments: &[&str], code: i32, words: &[&str]) -> Re
     Ok(output)
 }
 
+/// What was refused changed nothing: there is no session, not even one that is over.
+///
+/// # Errors
+/// There is one.
+pub fn nothing_left(home: &Home) -> Result<()> {
+    let sessions = home.json(&["ps", "-a"])?;
+    ensure!(sessions.as_array().is_some_and(Vec::is_empty), "there are sessions: {sessions:#}");
+    Ok(())
+}
+
 /// Asks the API for something that it must refuse, and holds the problem document against status, kind and words.
 ///
 /// # Errors
