@@ -37,6 +37,9 @@ fn main() -> Result<()> {
     if wanted("run") {
         engine::run(&mut report).context("measure `seawall run`")?;
     }
+    if cfg!(debug_assertions) {
+        report.note("this is NOT a release build: only the ratios say anything, and little; use `cargo xtask bench`");
+    }
     let file = Path::new("target/bench.json");
     report.write(file).with_context(|| format!("write {}", file.display()))?;
     println!("{report}");
