@@ -1,6 +1,6 @@
 //! Sessions on a real Docker Engine, held against what the engine itself says.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use seawall_integration::{engine, eventually, home, nothing_left, refused, run, text, until, until_state};
 use seawall_testing::daemon::Home;
 use seawall_testing::docker::Engine;

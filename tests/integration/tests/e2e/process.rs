@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use seawall_integration::{eventually, home, nothing_left, refused, run, text, until, until_state};
+use seawall_integration::{eventually, home, nothing_left, refused, run, until, until_state};
 use seawall_testing::daemon::Home;
 use seawall_testing::processes::{self, Process};
 
