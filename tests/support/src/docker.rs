@@ -398,3 +398,21 @@ fn free_address() -> Result<String> {
     }
     bail!("no free net was found for the bridge")
 }
+
+/// What carries the name of the Engine whose directory this is or was: its bridge and its cgroups, wherever in the
+/// hierarchies they lie.
+pub fn named_after(dir: &Path) -> Vec<PathBuf> {
+    let tag = dir.display().to_string().rsplit('-').next().unwrap_or_default().to_owned();
+    let mut found = Vec::new();
+    let mut places = vec![PathBuf::from("/sys/class/net"), PathBuf::from("/sys/fs/cgroup")];
+    while let Some(place) = places.pop() {
+        for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
+            if entry.path().display().to_string().ends_with(&tag) {
+                found.push(entry.path());
+            } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                places.push(entry.path());
+            }
+        }
+    }
+    found
+}

@@ -43,14 +43,21 @@ end() {
     wait "$1" 2>/dev/null
 }
 
+# Our cgroup, in each hierarchy: it lies beneath the cgroup that we were started in.
+cgroups() {
+    busybox find /sys/fs/cgroup -type d -name "$cgroup" -prune 2>/dev/null
+}
+
 # The processes of our containers, which are known by our cgroup.
 end_containers() {
-    for list in /sys/fs/cgroup/"$cgroup"/*/cgroup.procs /sys/fs/cgroup/*/"$cgroup"/*/cgroup.procs; do
-        [ -f "$list" ] || continue
-        while read -r pid; do
-            # A process that is just ending stands there as 0, and that would be our own process group.
-            [ "$pid" -le 1 ] || kill -KILL "$pid" 2>/dev/null
-        done <"$list"
+    for folder in $(cgroups); do
+        for list in "$folder"/*/cgroup.procs; do
+            [ -f "$list" ] || continue
+            while read -r pid; do
+                # A process that is just ending stands there as 0, and that would be our own process group.
+                [ "$pid" -le 1 ] || kill -KILL "$pid" 2>/dev/null
+            done <"$list"
+        done
     done
 }
 
@@ -70,8 +77,8 @@ clean() {
     end_containers
     end_shims
     end "$containerd" 10
-    for folder in /sys/fs/cgroup/"$cgroup" /sys/fs/cgroup/*/"$cgroup"; do
-        [ -d "$folder" ] && rmdir "$folder"/* "$folder" 2>/dev/null
+    for folder in $(cgroups); do
+        rmdir "$folder"/* "$folder" 2>/dev/null
     done
     busybox ip link del "$bridge" 2>/dev/null
     [ "$made_folder" = no ] || { busybox umount -l /etc/docker; rmdir /etc/docker; } 2>/dev/null

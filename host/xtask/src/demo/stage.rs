@@ -189,6 +189,10 @@ impl Stage {
             let dir = dir.to_string_lossy();
             ensure!(!mounts.contains(dir.as_ref()), "something is still mounted in {dir}");
         }
+        for dir in &mounted {
+            let left = seawall_testing::docker::named_after(dir);
+            ensure!(left.is_empty(), "of the private Docker Engine there are left: {left:?}");
+        }
         let gone: Vec<_> = gone.iter().map(|dir| dir.display().to_string()).collect();
         say::holds(format_args!("removed: {}", gone.join(", ")));
         Ok(())
