@@ -1,8 +1,6 @@
 //! What one call may take from the host besides fuel and memory: a number of host calls, and a number of bytes that
 //! cross the boundary. wasmtime bounds one crossing (its hostcall fuel); this bounds their sum.
 
-use std::fmt;
-
 /// What is left to one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
@@ -45,11 +43,5 @@ impl Budget {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.bytes = self.bytes.checked_sub(bytes).ok_or(Breach::Bytes)?;
         Ok(())
-    }
-}
-
-impl fmt::Display for Budget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} host calls, {} bytes, {} bytes of log left", self.calls, self.bytes, self.log_bytes)
     }
 }
