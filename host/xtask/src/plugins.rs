@@ -24,13 +24,15 @@ const BUILT_IN: [&str; 3] = ["docker", "mock", "process"];
 const EXAMPLE: &str = "example";
 
 /// Guests that misbehave once they run. Each is an example target of `tests/fixtures`.
-const FIXTURES: [&str; 12] = [
+const FIXTURES: [&str; 14] = [
+    "caller",
     "flood",
     "hang",
     "hog",
     "liar",
     "missing-function",
     "panic",
+    "puppet",
     "spin",
     "trap",
     "ungranted",
