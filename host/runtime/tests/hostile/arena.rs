@@ -1,0 +1,252 @@
+//! Where an attack is made: a hostile guest and a well-behaved neighbour on one [`Runtime`].
+//!
+//! ```text
+//!   arena(async |arena| {
+//!       let hostile = arena.load(arena.plugin(&Guest::new().body("check", "unreachable"))).await;
+//!       arena.attack(&hostile, |hostile| async move {
+//!           refused(hostile.check().await, FaultKind::Trap, "unreachable");
+//!       }).await;
+//!   });
+//! ```
+//!
+//! [`Arena::attack`] makes the attack again and again, by more attackers than the executor has threads, so that each of
+//! them is often inside a hostile guest, while the neighbour makes one call after the other. It asserts that
+//!
+//! - every answer of the neighbour is right, and that it came forward while the attack went on;
+//! - resident memory, after all of it, is where it was after the first rounds, give or take [`TOLERANCE`];
+//! - no file descriptor and no thread is left, and every place in the pool is free.
+//!
+//! Arenas are built one at a time, since what they count belongs to the whole process.
+
+use std::fmt::Debug;
+use std::future::{Future, poll_fn};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use seawall_backend::{Error, ExecutionBackend, Fault, FaultKind};
+use seawall_model::{Key, State};
+use seawall_runtime::{ClassOverrides, Plugin, Pool, Runtime, RuntimeConfig, WasmBackend};
+
+use crate::guest::{Guest, ZERO};
+
+/// Threads of the executor.
+const WORKERS: usize = 2;
+/// Attacks at one time.
+const ATTACKERS: usize = 2 * WORKERS;
+/// How often each attacker attacks before anything is compared, and how often afterwards.
+const WARM_UP: usize = 4;
+const ROUNDS: usize = 16;
+/// What the neighbour must get done during the attack.
+const PROGRESS: u64 = 100;
+/// By how much resident memory may have grown: what allocator and pool keep for the next call, of one attack at most a
+/// sixteenth of the memory that a guest may take.
+pub(crate) const TOLERANCE: u64 = 4 << 20;
+/// Calls at one time.
+const CALLS: u32 = 8;
+/// A test that waits this long waits for something that never comes.
+const HANGS: Duration = Duration::from_secs(120);
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Opens an arena, alone in the process, for one test.
+pub(crate) fn arena<T>(test: impl AsyncFnOnce(&Arena) -> T) -> T {
+    arena_with(RuntimeConfig::default(), test)
+}
+
+/// The same with a configuration of its own, but for the pool's number of calls.
+pub(crate) fn arena_with<T>(config: RuntimeConfig, test: impl AsyncFnOnce(&Arena) -> T) -> T {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build().unwrap();
+    executor.block_on(async {
+        let pool = Pool { calls: CALLS, instances: 256, ..config.pool };
+        let runtime = Runtime::new(RuntimeConfig { pool, ..config }).unwrap();
+        let neighbour = runtime.load_ungranted(plugin("neighbour", &Neighbour::guest())).await.unwrap();
+        let arena = Arena { runtime, neighbour };
+        let done = tokio::time::timeout(HANGS, test(&arena)).await.expect("the attack does not end");
+        arena.runtime.shutdown();
+        done
+    })
+}
+
+/// A runtime with a well-behaved neighbour.
+pub(crate) struct Arena {
+    /// What both run on.
+    pub(crate) runtime: Runtime,
+    neighbour: WasmBackend,
+}
+
+impl Arena {
+    /// A hostile plugin, to be changed and loaded.
+    pub(crate) fn plugin(&self, guest: &Guest) -> Plugin {
+        plugin("hostile", guest)
+    }
+
+    /// Loads it with no grant.
+    pub(crate) async fn load(&self, plugin: Plugin) -> WasmBackend {
+        self.runtime.load_ungranted(plugin).await.unwrap()
+    }
+
+    /// Makes an attack as the module says. `attack` asserts the host's answer, each time, and gets a clone of `target`.
+    pub(crate) async fn attack<T, F>(&self, target: &T, attack: impl Fn(T) -> F)
+    where
+        T: Clone,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let neighbour = Neighbour::start(&self.neighbour);
+        let round = async || {
+            let attackers: Vec<_> = (0..ATTACKERS).map(|_| tokio::spawn(attack(target.clone()))).collect();
+            for attacker in attackers {
+                if let Err(failed) = attacker.await {
+                    std::panic::resume_unwind(failed.into_panic());
+                }
+            }
+        };
+        for _ in 0..WARM_UP {
+            round().await;
+        }
+        let before = Taken::now();
+        let begun = neighbour.calls();
+        for _ in 0..ROUNDS {
+            round().await;
+        }
+        while neighbour.calls() < begun + PROGRESS {
+            round().await;
+        }
+        neighbour.stop().await;
+        before.comes_back().await;
+        self.every_place_is_free().await;
+    }
+
+    /// As many calls as the pool has room for run at one time, and one more finds it full.
+    pub(crate) async fn every_place_is_free(&self) {
+        // Sleeps until it is dropped.
+        let mut asleep: Vec<_> = (0..CALLS).map(|_| Box::pin(self.neighbour.list(None))).collect();
+        for call in &mut asleep {
+            let now = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+            assert!(now.is_pending(), "a place in the pool is lost: {now:?}");
+        }
+        refused(self.neighbour.check().await, FaultKind::Instantiate, "found no free instance");
+        drop(asleep);
+        assert_eq!(self.neighbour.check().await.unwrap().version, "7");
+    }
+}
+
+fn plugin(name: &str, guest: &Guest) -> Plugin {
+    Plugin::new(name.parse().unwrap(), guest.component())
+}
+
+/// A key to ask about.
+pub(crate) fn key() -> Key {
+    Key { session: "0123456789abcdef".parse().unwrap(), incarnation: 1, handle: Some(b"h".to_vec()) }
+}
+
+/// Limits as configuration gives them.
+pub(crate) fn limits(table: serde_json::Value) -> ClassOverrides {
+    serde_json::from_value(table).unwrap()
+}
+
+/// Asserts that a call ended in a fault of this kind that says these words, in terms that can be shown to people.
+#[track_caller]
+pub(crate) fn refused<T: Debug>(answer: Result<T, Error>, kind: FaultKind, words: &str) -> Fault {
+    let Err(Error::Fault(fault)) = answer else { panic!("no fault: {answer:?}") };
+    assert_eq!(fault.kind, kind, "{fault}");
+    assert!(fault.message.contains(words), "{words:?} is not said: {fault}");
+    let shown = fault.backtrace.iter().map(String::len).sum::<usize>() + fault.message.len();
+    assert!(shown < 64 << 10, "{shown} bytes to show");
+    assert!(!fault.message.contains(char::is_control), "{fault}");
+    fault
+}
+
+/// One that calls all the time, and looks at each answer.
+struct Neighbour {
+    shared: Arc<Shared>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    calls: AtomicU64,
+}
+
+impl Neighbour {
+    /// Answers well; `list` alone sleeps.
+    fn guest() -> Guest {
+        Guest::new()
+            .import("clock", "sleep", "(param i64)")
+            .body("list", format!("(call $sleep (i64.const 3600000)) i32.const {ZERO}"))
+    }
+
+    fn start(backend: &WasmBackend) -> Self {
+        let shared = Arc::new(Shared::default());
+        let (seen, backend) = (shared.clone(), backend.clone());
+        let task = tokio::spawn(async move {
+            while !seen.stop.load(Ordering::Relaxed) {
+                assert_eq!(backend.check().await.unwrap().version, "7");
+                assert_eq!(backend.start(&key()).await.unwrap().state, State::Created);
+                assert!(backend.inspect(&vec![key(); 10]).await.unwrap().found.is_empty());
+                seen.calls.fetch_add(3, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        });
+        Self { shared, task }
+    }
+
+    /// How many were answered.
+    fn calls(&self) -> u64 {
+        assert!(!self.task.is_finished(), "the neighbour's call failed: its panic is printed above");
+        self.shared.calls.load(Ordering::Relaxed)
+    }
+
+    async fn stop(self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.task.await.expect("every call of the neighbour succeeds");
+    }
+}
+
+/// What the process has of the system.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    resident: u64,
+    descriptors: usize,
+    threads: usize,
+}
+
+impl Taken {
+    pub(crate) fn now() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")).unwrap();
+        let entries = |dir| std::fs::read_dir(dir).unwrap().flatten();
+        // Threads of the test harness, which starts and ends them as it likes, are named for their test.
+        let ours = |task: &std::fs::DirEntry| {
+            let name = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            name.starts_with("tokio") || name.starts_with("seawall")
+        };
+        Self {
+            resident: resident.parse::<u64>().unwrap() << 10,
+            descriptors: entries("/proc/self/fd").count(),
+            threads: entries("/proc/self/task").filter(ours).count(),
+        }
+    }
+
+    /// Waits until the process has no more than then.
+    pub(crate) async fn comes_back(self) {
+        let is_back = async {
+            loop {
+                let now = Self::now();
+                if now.resident <= self.resident + TOLERANCE
+                    && now.descriptors <= self.descriptors
+                    && now.threads <= self.threads
+                {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(10), is_back).await.is_err() {
+            panic!("what was taken does not come back: {self:?} before, {:?} after", Self::now());
+        }
+    }
+}
