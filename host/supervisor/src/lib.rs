@@ -8,6 +8,7 @@
 pub mod cgroup;
 pub mod lock;
 pub mod log;
+pub mod plain;
 pub mod protocol;
 pub mod record;
 pub mod rlimit;

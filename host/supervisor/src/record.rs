@@ -12,6 +12,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::cgroup::Plan;
+use crate::plain;
 
 /// No record is larger: a spec has at most 256 KiB.
 const MAX: u64 = 4 << 20;
@@ -165,7 +166,7 @@ pub fn decode<R: Record>(bytes: &[u8]) -> io::Result<R> {
 /// # Errors
 /// The file cannot be read, or is none of ours.
 pub fn read<R: Record>(path: &Path) -> io::Result<Option<R>> {
-    let file = match File::open(path) {
+    let file = match plain::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

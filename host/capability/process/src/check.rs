@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::process::Resource;
 use seawall_backend::Error;
 use seawall_model::{InvalidSpec, Problem};
 use seawall_supervisor::log::Limits;
@@ -143,18 +144,19 @@ impl Granted {
         if !asked.starts_with('/') {
             return Err(invalid(format!("{asked} is not an absolute path")));
         }
-        let real =
-            fs::canonicalize(asked).map_err(|error| invalid(format!("{asked} cannot be used: {}", why(&error))))?;
+        let real = match resolve(Path::new(asked), self.grant.directories.as_deref()) {
+            Resolved::Granted(real) => real,
+            Resolved::Absent(error) => return Err(invalid(format!("{asked} cannot be used: {}", why(&error)))),
+            Resolved::Refused => {
+                return Err(Error::Denied(format!(
+                    "working_dir: {asked} is not granted; add it, or a directory above it, to `directories` in \
+                     [backend.{}.grants.process]",
+                    scope.backend
+                )));
+            }
+        };
         if !real.is_dir() {
             return Err(invalid(format!("{asked} is not a directory")));
-        }
-        if !beneath(&real, self.grant.directories.as_deref()) {
-            return Err(Error::Denied(format!(
-                "working_dir: {} is not granted; add it, or a directory above it, to `directories` in \
-                 [backend.{}.grants.process]",
-                real.display(),
-                scope.backend
-            )));
         }
         utf8(real).map_err(|real| invalid(format!("{} is not UTF-8", real.display())))
     }
@@ -179,20 +181,37 @@ impl Granted {
                 invalid(format!("there is no program {name} in {}; give its absolute path", self.grant.search_path()))
             })?
         };
-        let real = fs::canonicalize(&path)
-            .map_err(|error| invalid(format!("{} cannot be executed: {}", path.display(), why(&error))))?;
+        let real = match resolve(&path, self.grant.programs.as_deref()) {
+            Resolved::Granted(real) => real,
+            Resolved::Absent(error) => {
+                return Err(invalid(format!("{} cannot be executed: {}", path.display(), why(&error))));
+            }
+            Resolved::Refused => return Err(self.not_granted(&path, scope)),
+        };
         if let Err(message) = executable(&real) {
             return Err(invalid(format!("{} cannot be executed: {message}", path.display())));
         }
-        if !beneath(&real, self.grant.programs.as_deref()) {
-            return Err(Error::Denied(format!(
-                "command: {} is not granted; add it, or its directory, to `programs` in [backend.{}.grants.process]",
-                real.display(),
-                scope.backend
-            )));
-        }
         let file = if self.grant.programs.is_some() { real } else { path };
         utf8(file).map_err(|file| invalid(format!("{} is not UTF-8", file.display())))
+    }
+
+    /// Checks a program once more when it is about to be started: what was granted at create may have been turned into a
+    /// link since, or be granted no longer.
+    pub(crate) fn recheck(&self, program: &record::Program, scope: &Scope) -> Result<(), Error> {
+        let file = Path::new(&program.file);
+        match resolve(file, self.grant.programs.as_deref()) {
+            Resolved::Refused => Err(self.not_granted(file, scope)),
+            // Whether it is there and can be executed, executing it tells.
+            Resolved::Granted(_) | Resolved::Absent(_) => Ok(()),
+        }
+    }
+
+    fn not_granted(&self, path: &Path, scope: &Scope) -> Error {
+        Error::Denied(format!(
+            "command: {} is not granted; add it, or its directory, to `programs` in [backend.{}.grants.process]",
+            path.display(),
+            scope.backend
+        ))
     }
 
     fn search(&self, name: &str) -> Option<PathBuf> {
@@ -227,7 +246,12 @@ impl Granted {
                 refuse("the soft limit is above the hard one".to_owned());
             }
             let most = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
-            if !self.root && limit.hard > most {
+            // What takes the processor from everybody else no daemon gives away that was not given it.
+            let scarce = matches!(resource, Resource::Rtprio | Resource::Nice);
+            if limit.hard > most && scarce {
+                let message = "is more than the daemon itself was given (systemd: LimitRTPRIO, LimitNICE)";
+                refuse(format!("{} {message}: at most {most}", limit.hard));
+            } else if limit.hard > most && !self.root {
                 refuse(format!("{} is above {most}, and only a daemon that is root can give more", limit.hard));
             }
         }
@@ -291,11 +315,36 @@ fn is_variable(name: &str) -> bool {
     !name.is_empty() && !name.contains(['=', '\0'])
 }
 
-/// Whether a real path is one of `roots`, or lies beneath one. No roots given: every path is.
-fn beneath(real: &Path, roots: Option<&[PathBuf]>) -> bool {
-    roots.is_none_or(|roots| {
-        roots.iter().filter_map(|root| fs::canonicalize(root).ok()).any(|root| real.starts_with(root))
-    })
+/// What a path leads to.
+enum Resolved {
+    /// To this, without links in it.
+    Granted(PathBuf),
+    /// To nothing, where it would be granted.
+    Absent(io::Error),
+    /// Out of what is granted, or to nothing there: which of the two is nobody's business who has no grant for it.
+    Refused,
+}
+
+/// Where `path` leads, if that is one of `roots` or lies beneath one. No roots given: every path does.
+fn resolve(path: &Path, roots: Option<&[PathBuf]>) -> Resolved {
+    let beneath = |real: &Path| {
+        roots.is_none_or(|roots| {
+            roots.iter().filter_map(|root| fs::canonicalize(root).ok()).any(|root| real.starts_with(root))
+        })
+    };
+    // As far as there is anything, and not by a link that leads to nothing.
+    let within = || {
+        let found = path.ancestors().find_map(|part| match fs::canonicalize(part) {
+            Ok(real) => Some(beneath(&real)),
+            Err(_) => part.is_symlink().then_some(false),
+        });
+        found.unwrap_or(false)
+    };
+    match fs::canonicalize(path) {
+        Ok(real) if beneath(&real) => Resolved::Granted(real),
+        Err(error) if roots.is_none() || within() => Resolved::Absent(error),
+        _ => Resolved::Refused,
+    }
 }
 
 fn executable(path: &Path) -> Result<(), String> {

@@ -22,6 +22,7 @@ mod output;
 mod process;
 mod program;
 mod runs;
+mod tree;
 mod users;
 
 pub use grant::ProcessGrant;

@@ -299,7 +299,11 @@ impl Process {
         let supervisor = &self.inner.scope.supervisor;
         let opened = run.clone();
         let trouble = self
-            .blocking(move |_| opened.open_trouble().map_err(|error| runs::unreadable(opened.dir.path(), &error)))
+            .blocking(move |inner| {
+                let unreadable = |error| runs::unreadable(opened.dir.path(), &error);
+                inner.granted.recheck(&opened.program().map_err(unreadable)?, &inner.scope)?;
+                opened.open_trouble().map_err(unreadable)
+            })
             .await?;
         // What this daemon inherited without asking (a socket of a service manager, a pipe of a shell) is for it alone: a
         // session must not get it, and a supervisor must not hold it open.

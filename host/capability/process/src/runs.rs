@@ -2,17 +2,17 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{Gid, Uid};
+use rustix::fs::{Gid, OFlags, Uid};
 use seawall_backend::Error;
 use seawall_model::{Exit, Health, Incarnation, Key, SessionId, State, Status, Timestamp};
 use seawall_supervisor::record::{self, Ended, Program, Stamp, Started};
-use seawall_supervisor::{RunDir, lock, now};
+use seawall_supervisor::{RunDir, lock, now, plain};
 
-use crate::Scope;
+use crate::{Scope, tree};
 
 /// Names that begin so are made or removed just now, by this backend's daemon, or were left by a crash.
 const NEW: &str = ".new-";
@@ -47,7 +47,7 @@ pub(crate) fn prepare(scope: &Scope, shared: bool) -> io::Result<()> {
         let leftover =
             |prefix| name.to_str().is_some_and(|name| name.starts_with(&format!("{prefix}{}.", scope.backend)));
         if leftover(NEW) || leftover(GONE) {
-            fs::remove_dir_all(entry.path())?;
+            tree::remove(&entry.path())?;
         }
     }
     Ok(())
@@ -95,7 +95,7 @@ pub(crate) fn create(scope: &Scope, key: &Key, program: &Program) -> Result<Run,
     };
     let draft = scope.runs.join(format!("{NEW}{}.{}-{}", scope.backend, key.session, key.incarnation));
     let place = path_of(scope, &key.session, key.incarnation);
-    let made = remove_all(&draft)
+    let made = tree::remove(&draft)
         .and_then(|()| fill(&RunDir::new(&draft), &stamp, program))
         .and_then(|()| put(&draft, &place, program.user.is_some()));
     match made {
@@ -103,17 +103,17 @@ pub(crate) fn create(scope: &Scope, key: &Key, program: &Program) -> Result<Run,
         Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {
             match find(scope, &key.session, key.incarnation) {
                 Ok(Some(run)) => {
-                    let _ = remove_all(&draft);
+                    let _ = tree::remove(&draft);
                     Ok(run)
                 }
                 Ok(None) if is_wreck(&RunDir::new(&place)) => {
                     let message =
                         |error| Error::unavailable(format!("{} cannot be made anew: {error}", place.display()));
-                    remove_all(&place).and_then(|()| put(&draft, &place, program.user.is_some())).map_err(message)?;
+                    tree::remove(&place).and_then(|()| put(&draft, &place, program.user.is_some())).map_err(message)?;
                     Ok(Run { dir: RunDir::new(place), stamp })
                 }
                 other => {
-                    let _ = remove_all(&draft);
+                    let _ = tree::remove(&draft);
                     Err(match other {
                         Err(error) => unreadable(&place, &error),
                         Ok(_) => Error::conflict(format!("{} is there and is not this backend's", place.display())),
@@ -122,7 +122,7 @@ pub(crate) fn create(scope: &Scope, key: &Key, program: &Program) -> Result<Run,
             }
         }
         Err(error) => {
-            let _ = remove_all(&draft);
+            let _ = tree::remove(&draft);
             let message = format!("the run directory {} cannot be made: {error}", place.display());
             Err(match error.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -241,25 +241,32 @@ impl Run {
         plan.remove(Duration::from_secs(1))?;
         let gone =
             scope.runs.join(format!("{GONE}{}.{}-{}", scope.backend, self.stamp.session, self.stamp.incarnation));
-        remove_all(&gone)?;
+        tree::remove(&gone)?;
         fs::rename(self.dir.path(), &gone).or_else(ignore(io::ErrorKind::NotFound))?;
         if let Some(session) = self.dir.path().parent() {
             // Other incarnations keep it.
             let _ = fs::remove_dir(session);
         }
-        remove_all(&gone)
+        tree::remove(&gone)
     }
 
     /// The end of what the supervisor wrote to its standard error.
     pub(crate) fn trouble(&self) -> String {
-        let text = fs::read(self.dir.trouble()).unwrap_or_default();
-        let text = String::from_utf8_lossy(text.get(text.len().saturating_sub(2048)..).unwrap_or_default());
-        text.trim().replace('\n', "; ")
+        let end = || -> io::Result<Vec<u8>> {
+            let file = plain::open(&self.dir.trouble())?;
+            let mut text = vec![0; 2048];
+            let from = file.metadata()?.len().saturating_sub(2048);
+            let length = file.read_at(&mut text, from)?;
+            text.truncate(length);
+            Ok(text)
+        };
+        String::from_utf8_lossy(&end().unwrap_or_default()).trim().replace('\n', "; ")
     }
 
     /// A file for its supervisor's standard error.
     pub(crate) fn open_trouble(&self) -> io::Result<File> {
-        OpenOptions::new().append(true).create(true).mode(0o600).open(self.dir.trouble())
+        let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).map_err(io::Error::other)?;
+        OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(self.dir.trouble())
     }
 }
 
@@ -312,10 +319,6 @@ fn make(path: &Path, mode: u32, parents: bool) -> io::Result<()> {
     DirBuilder::new().mode(mode).recursive(parents).create(path)?;
     // Whatever the daemon's umask is.
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
-}
-
-fn remove_all(path: &Path) -> io::Result<()> {
-    fs::remove_dir_all(path).or_else(ignore(io::ErrorKind::NotFound))
 }
 
 fn ignore(kind: io::ErrorKind) -> impl Fn(io::Error) -> io::Result<()> {

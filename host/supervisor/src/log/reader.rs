@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{HEADER, Record, file_name, files, parse_header};
+use crate::plain;
 
 /// How much is read at once.
 const BLOCK: usize = 128 << 10;
@@ -128,7 +129,7 @@ impl Reader {
     fn discover(&mut self) -> io::Result<()> {
         let seen = self.newest;
         for number in files(&self.dir)?.into_iter().filter(|number| *number > seen) {
-            match File::open(self.dir.join(file_name(number))) {
+            match plain::open(&self.dir.join(file_name(number))) {
                 Ok(file) => {
                     self.known.push_back(Arc::new(file));
                     self.newest = number;

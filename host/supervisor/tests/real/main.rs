@@ -4,6 +4,7 @@
 
 mod bench;
 mod child;
+mod hostile;
 mod life;
 mod logs;
 mod refusals;
