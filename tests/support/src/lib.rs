@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod docker;
 pub mod http;
 pub mod processes;
+pub mod recorder;
 mod wait;
 
 pub use wait::wait_until;

@@ -245,7 +245,7 @@ fn host_config(container: &Container, context: &Context<'_>, refusals: &mut Refu
         privileged: Some(container.privileged),
         cap_drop: Some(capabilities("options.drop_capabilities", &container.drop_capabilities, refusals)),
         cap_add: Some(capabilities("options.add_capabilities", &container.add_capabilities, refusals)),
-        ulimits: Some(ulimits(container, refusals)),
+        ulimits: Some(ulimits(container, grant, refusals)),
         log_config: Some(logs(container, refusals)),
         // Starting again is the host's: under this policy the Engine never does it by itself.
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
@@ -312,7 +312,8 @@ const ULIMITS: [&str; 15] = [
     "stack",
 ];
 
-fn ulimits(container: &Container, refusals: &mut Refusals) -> Vec<ResourcesUlimits> {
+fn ulimits(container: &Container, grant: &DockerGrant, refusals: &mut Refusals) -> Vec<ResourcesUlimits> {
+    let ahead = grant.privileged || grant.capabilities.iter().any(|name| name == "SYS_NICE");
     let mut limits = Vec::with_capacity(container.ulimits.len());
     for (at, limit) in container.ulimits.iter().enumerate() {
         let field = format!("resources.ulimits[{at}]");
@@ -324,6 +325,16 @@ fn ulimits(container: &Container, refusals: &mut Refusals) -> Vec<ResourcesUlimi
         }
         if limit.soft > limit.hard {
             refusals.invalid(field.as_str(), "the soft limit is above the hard one");
+        }
+        // A limit of 20 is a niceness of 0. Beyond these it gets ahead of everybody else, whatever its share is.
+        let most = match limit.name.as_str() {
+            "rtprio" => 0,
+            "nice" => 20,
+            _ => u64::MAX,
+        };
+        if limit.hard > most && !ahead {
+            let message = format!("{} above {most} is not granted: add SYS_NICE to `capabilities`", limit.name);
+            refusals.denied(&field, &message);
         }
         // Beyond what Docker can write means no limit.
         let number = |value: u64| Some(i64::try_from(value).unwrap_or(-1));

@@ -3,6 +3,7 @@
 //! bollard opens a connection for each call, so nothing here breaks when the Engine goes; what can get stale is what
 //! was negotiated with it. Any failure that is not an answer of the Engine drops that.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bollard::errors::Error as Bollard;
@@ -27,6 +28,8 @@ pub(crate) struct Facts {
     pub(crate) limits_swap: bool,
     pub(crate) limits_cpus: bool,
     pub(crate) limits_processes: bool,
+    /// Where the Engine keeps images and containers.
+    pub(crate) root: Option<PathBuf>,
     attributes: Vec<(String, String)>,
 }
 
@@ -140,6 +143,7 @@ impl From<SystemInfo> for Facts {
             limits_swap: info.swap_limit.unwrap_or(false),
             limits_cpus: info.cpu_cfs_quota.unwrap_or(false),
             limits_processes: info.pids_limit.unwrap_or(false),
+            root: info.docker_root_dir.filter(|dir| dir.len() > 1).map(PathBuf::from),
             attributes: attributes.collect(),
         }
     }

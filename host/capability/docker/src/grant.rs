@@ -19,8 +19,7 @@ pub struct DockerGrant {
     /// `unix:///var/run/docker.sock`.
     #[serde(deserialize_with = "endpoint")]
     pub host: Option<String>,
-    /// Directories of the host that may be mounted, with everything below them. No session should be able to rename
-    /// within them: what is checked is what stands there when the container is made.
+    /// Directories of the host that may be mounted.
     pub mounts: Vec<MountGrant>,
     /// Named volumes of the `local` driver, any on the Engine.
     pub volumes: bool,
@@ -36,10 +35,15 @@ pub struct DockerGrant {
 }
 
 /// A part of the host's file system that may be mounted.
+///
+/// Docker looks at a path when the container is started, long after it was checked. So nothing is mounted from within a
+/// directory that a session may be given to write: it could put a link in its place. A directory that may be written
+/// is mounted as a whole, or, written `/srv/jobs/*`, each of those in it by itself and never the whole. What only may
+/// be read is mounted with everything below it; whoever else writes there should be trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct MountGrant {
-    /// Absolute, and not `/`.
+    /// Absolute, and not `/`. With `/*` behind it: what lies in it, and not itself.
     #[serde(deserialize_with = "root")]
     pub path: PathBuf,
     /// Whether it may be mounted to be written. Absent: it may not.
@@ -58,11 +62,19 @@ fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
 fn root<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     let path = PathBuf::deserialize(deserializer)?;
     let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    if path.is_absolute() && plain && path != Path::new("/") {
+    if path.is_absolute() && plain && directory(&path).0 != Path::new("/") {
         Ok(path)
     } else {
         let shown = path.display();
         Err(D::Error::custom(format!("{shown} cannot be granted: write an absolute path without `..`, other than /")))
+    }
+}
+
+/// The directory that is granted, and whether only what lies in it is.
+pub(crate) fn directory(path: &Path) -> (&Path, bool) {
+    match path.parent().filter(|_| path.ends_with("*")) {
+        Some(parent) => (parent, true),
+        None => (path, false),
     }
 }
 
@@ -119,6 +131,7 @@ mod tests {
             (serde_json::json!({"host": "ssh://there"}), "ssh://there"),
             (serde_json::json!({"mounts": [{"path": "srv"}]}), "srv"),
             (serde_json::json!({"mounts": [{"path": "/"}]}), "/"),
+            (serde_json::json!({"mounts": [{"path": "/*"}]}), "/*"),
             (serde_json::json!({"mounts": [{"path": "/srv/../etc"}]}), "/srv/../etc"),
             (serde_json::json!({"mounts": [{"path": "/srv", "writable": true}]}), "writable"),
             (serde_json::json!({"capabilities": ["net admin"]}), "net admin"),

@@ -17,6 +17,7 @@ mod container;
 mod endpoint;
 mod fault;
 mod grant;
+mod guard;
 mod identity;
 mod lifecycle;
 mod listing;

@@ -13,7 +13,7 @@ use seawall_model::{Key, Signal, State, Status};
 
 use crate::Inner;
 use crate::config::{self, Context, Refusals};
-use crate::connection::Client;
+use crate::connection::{Client, Facts};
 use crate::container::{Container, HealthCheck};
 use crate::fault::{self, contains_any};
 use crate::identity::{self, HEALTH};
@@ -49,7 +49,7 @@ impl Inner {
         let client = self.connection.client().await?;
         let facts = self.connection.facts(&client).await?;
         let context = Context { namespace: &self.namespace, grant: &self.grant, facts };
-        let (mounts, refusals) = self.mounts(&client, container).await?;
+        let (mounts, refusals) = self.mounts(&client, facts, container).await?;
         let mut body = config::build(container, &context, mounts, refusals)?;
         if self.has_health_check(&client, container).await?
             && let Some(labels) = &mut body.labels
@@ -103,15 +103,20 @@ impl Inner {
 
     /// The container's mounts, and what is wrong with them. A file system that hangs holds up a thread of the blocking
     /// pool, and no other call.
-    async fn mounts(&self, client: &Arc<Client>, container: &Container) -> Result<(Vec<Mount>, Refusals), Error> {
+    async fn mounts(
+        &self,
+        client: &Arc<Client>,
+        facts: &Facts,
+        container: &Container,
+    ) -> Result<(Vec<Mount>, Refusals), Error> {
         if container.mounts.is_empty() {
             return Ok((Vec::new(), Refusals::default()));
         }
-        let (mounts, grant, protected) = (container.mounts.clone(), self.grant.clone(), self.scope.protected.clone());
-        let client = Arc::clone(client);
+        let (mounts, grant, endpoint) = (container.mounts.clone(), self.grant.clone(), client.endpoint.clone());
+        let protected = self.scope.protected.iter().chain(&facts.root).cloned().collect::<Vec<_>>();
         let resolve = move || {
             let mut refusals = Refusals::default();
-            (mounts::resolve(&mounts, &grant, &protected, &client.endpoint, &mut refusals), refusals)
+            (mounts::resolve(&mounts, &grant, &protected, &endpoint, &mut refusals), refusals)
         };
         let resolved = tokio::task::spawn_blocking(resolve).await;
         resolved.map_err(|error| Error::Other(format!("looking at the mounts came to no end: {error}")))

@@ -2,10 +2,14 @@
 //!
 //! The source of a bind mount is walked by the kernel beneath a granted root (openat2 with `RESOLVE_BENEATH`), so no
 //! link leads out of it, and Docker is given the path that this walk arrived at, which has no link in it. What stands
-//! there when Docker mounts it is what is mounted: a root in which sessions can rename is not to be granted.
+//! there when Docker mounts it, at the start, is what is mounted: so nothing is mounted from within a directory that a
+//! session may have been given to write, where it could have put a link meanwhile.
 //!
-//! Neither the protected paths nor anything that holds one can be mounted, nor a socket or device. A mount that is
-//! only read is not recursive: Docker makes the mounts below it writable otherwise.
+//! Neither the protected paths nor anything that holds one can be mounted, under whatever name, nor a socket or device.
+//! A mount that is only read is not recursive: Docker makes the mounts below it writable otherwise. One that is written
+//! is, and what is mounted below it is looked at too.
+//!
+//! Deliberately not looked for: a hard link to a protected file. Only root can have made one.
 
 use std::os::fd::AsRawFd;
 use std::path::{Component, Path, PathBuf};
@@ -14,13 +18,14 @@ use bollard::models::{
     Mount as DockerMount, MountBindOptions, MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType,
     MountVolumeOptions, MountVolumeOptionsDriverConfig,
 };
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2, stat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 use seawall_model::{Mount, MountSource};
 
 use crate::config::Refusals;
 use crate::endpoint::Endpoint;
-use crate::grant::DockerGrant;
+use crate::grant::{DockerGrant, directory};
+use crate::guard;
 
 /// Sockets that are as good as root, wherever this Engine's own is.
 const SOCKETS: [&str; 5] = [
@@ -124,6 +129,21 @@ fn is_volume_name(name: &str) -> bool {
 struct Root {
     path: PathBuf,
     write: bool,
+    /// Only what lies in it is granted.
+    each: bool,
+}
+
+impl Root {
+    fn grants(&self, path: &Path) -> bool {
+        path.starts_with(&self.path) && !(self.each && path == self.path)
+    }
+}
+
+/// Whether a session may be given this to write. The most specific root decides, for the path and for what lies below.
+fn writable(path: &Path, roots: &[Root]) -> bool {
+    let decides = roots.iter().filter(|root| root.grants(path)).max_by_key(|root| root.path.as_os_str().len());
+    let read_below = roots.iter().any(|root| !root.write && root.path.starts_with(path) && root.path != path);
+    decides.is_some_and(|root| root.write) && !read_below
 }
 
 fn bind(
@@ -141,18 +161,20 @@ fn bind(
     if !endpoint.is_local() {
         return Err(Refusal::Denied(format!("{endpoint} is another machine, whose files cannot be checked from here")));
     }
-    let roots: Vec<Root> = grant
-        .mounts
-        .iter()
-        .filter_map(|mount| Some(Root { path: mount.path.canonicalize().ok()?, write: mount.write }))
+    let granted = grant.mounts.iter().map(|mount| (directory(&mount.path), mount.write));
+    let roots: Vec<Root> = granted
+        .clone()
+        .filter_map(|((path, each), write)| Some(Root { path: path.canonicalize().ok()?, write, each }))
         .collect();
     // As it is granted, or as it is on the disk.
-    let beneath = grant.mounts.iter().filter_map(|mount| {
-        let rest = source.strip_prefix(&mount.path).ok()?;
-        Some((mount.path.canonicalize().ok()?, rest))
+    let beneath = granted.filter_map(|((path, each), _)| {
+        let rest = source.strip_prefix(path).ok()?;
+        Some((path.canonicalize().ok()?, rest, each))
     });
-    let direct = roots.iter().filter_map(|root| Some((root.path.clone(), source.strip_prefix(&root.path).ok()?)));
-    let Some((root, rest)) = beneath.chain(direct).max_by_key(|(root, _)| root.as_os_str().len()) else {
+    let direct =
+        roots.iter().filter_map(|root| Some((root.path.clone(), source.strip_prefix(&root.path).ok()?, root.each)));
+    let beneath = beneath.chain(direct).filter(|(_, rest, each)| !(*each && rest.as_os_str().is_empty()));
+    let Some((root, rest, _)) = beneath.max_by_key(|(root, ..)| root.as_os_str().len()) else {
         return Err(Refusal::Denied(format!("{shown} lies under no granted directory: add it to `mounts`")));
     };
     let path = walk(&root, rest).map_err(|error| match error {
@@ -168,19 +190,32 @@ fn bind(
         )));
     };
 
-    // The most specific root decides, for what the walk arrived at and for what lies below it.
-    let decides =
-        roots.iter().filter(|root| path.starts_with(&root.path)).max_by_key(|root| root.path.as_os_str().len());
-    let below = roots.iter().any(|root| !root.write && root.path.starts_with(&path) && root.path != path);
-    if !read_only && (below || !decides.is_some_and(|root| root.write)) {
+    if !roots.iter().any(|root| root.grants(&path)) {
+        return Err(Refusal::Denied(format!("{shown} leads to a directory of which only what lies in it is granted")));
+    }
+    if !read_only && !writable(&path, &roots) {
         return Err(Refusal::Denied(format!(
             "{shown} is granted to be read only: add `write = true` to its `mounts` entry"
         )));
     }
-    if let Some(kept) = guarded(&path, protected, endpoint) {
+    let own = match endpoint {
+        Endpoint::Unix(socket) => Some(socket.as_path()),
+        Endpoint::Tcp(_) => None,
+    };
+    let guarded = protected.iter().map(PathBuf::as_path).chain(own).chain(SOCKETS.iter().map(Path::new));
+    match guard::meets(&path, !read_only, guarded) {
+        Ok(None) => {}
+        Ok(Some(kept)) => {
+            let kept = kept.display();
+            return Err(Refusal::Denied(format!("{shown} is, holds or lies in {kept}, which is never given away")));
+        }
+        Err(error) => return Err(Refusal::Denied(format!("nobody can say where {shown} lies: {error}"))),
+    }
+    if let Some(above) = path.ancestors().skip(1).find(|above| writable(above, &roots)) {
+        let above = above.display();
         return Err(Refusal::Denied(format!(
-            "{shown} is, holds or lies in {}, which is never given away",
-            kept.display()
+            "{shown} lies in {above}, in which sessions may write and could put another in its place: mount {above}, or \
+             grant `{above}/*` in its stead"
         )));
     }
     path.into_os_string().into_string().map_err(|_| Refusal::Invalid(format!("{shown} is not UTF-8")))
@@ -205,28 +240,149 @@ fn walk(root: &Path, rest: &Path) -> Result<Option<PathBuf>, Errno> {
     if path.exists() { Ok(Some(path)) } else { Err(Errno::NOENT) }
 }
 
-/// The protected path that `path` is, lies in or holds, under whatever name.
-fn guarded(path: &Path, protected: &[PathBuf], endpoint: &Endpoint) -> Option<PathBuf> {
-    let own = match endpoint {
-        Endpoint::Unix(socket) => Some(socket.clone()),
-        Endpoint::Tcp(_) => None,
-    };
-    let sockets = SOCKETS.iter().map(PathBuf::from);
-    protected.iter().cloned().chain(own).chain(sockets).find(|kept| {
-        let real = real(kept);
-        // The same directory may be mounted elsewhere too: then the names differ and the inode does not.
-        let inode = stat(&real).ok().map(|stat| (stat.st_dev, stat.st_ino));
-        let within = |part: &Path| inode.is_some() && stat(part).ok().map(|stat| (stat.st_dev, stat.st_ino)) == inode;
-        path.starts_with(&real) || real.starts_with(path) || path.ancestors().any(within)
-    })
-}
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
 
-/// The path without links, as far as it exists.
-fn real(path: &Path) -> PathBuf {
-    for ancestor in path.ancestors() {
-        if let (Ok(real), Ok(rest)) = (ancestor.canonicalize(), path.strip_prefix(ancestor)) {
-            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
+    use super::*;
+    use crate::grant::MountGrant;
+
+    /// Set in the process that runs a test in a mount namespace of its own.
+    const INSIDE: &str = "SEAWALL_TEST_MOUNTS";
+
+    struct Place {
+        dir: PathBuf,
+        mounts: Vec<MountGrant>,
+    }
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let dir = std::env::temp_dir().join(format!("seawall-mounts-{name}-{}", std::process::id()));
+            fs::create_dir(&dir).unwrap();
+            Self { dir: dir.canonicalize().unwrap(), mounts: Vec::new() }
+        }
+
+        fn directory(&self, name: &str) -> PathBuf {
+            fs::create_dir_all(self.dir.join(name)).unwrap();
+            self.dir.join(name)
+        }
+
+        fn grant(&mut self, name: &str, write: bool) {
+            self.mounts.push(MountGrant { path: self.dir.join(name), write });
+        }
+
+        /// Whether it can be mounted, or why not. `data` is protected.
+        fn ask(&self, name: &str, read_only: bool) -> Result<String, String> {
+            let grant = DockerGrant { mounts: self.mounts.clone(), ..DockerGrant::default() };
+            let endpoint = Endpoint::Unix(self.dir.join("engine/docker.sock"));
+            match bind(&self.dir.join(name), read_only, &grant, &[self.dir.join("keep/data")], &endpoint) {
+                Ok(path) => Ok(path),
+                Err(Refusal::Invalid(message) | Refusal::Denied(message)) => Err(message),
+            }
+        }
+
+        fn refuses(&self, name: &str, read_only: bool, why: &str) {
+            let message = self.ask(name, read_only).unwrap_err();
+            assert!(message.contains(why), "{name}: {message}");
         }
     }
-    path.to_owned()
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+    }
+
+    #[test]
+    fn nothing_is_mounted_from_within_what_sessions_may_write() {
+        let mut place = Place::new("within");
+        for dir in ["whole/sub", "jobs/a/b", "read/sub", "mixed/kept", "mixed/sub/deep"] {
+            place.directory(dir);
+        }
+        place.grant("whole", true);
+        place.grant("jobs/*", true);
+        place.grant("read", false);
+        place.grant("mixed", true);
+        place.grant("mixed/kept", false);
+        for (name, read_only) in [
+            ("whole", false),
+            ("whole", true),
+            ("jobs/a", false),
+            ("jobs/a", true),
+            ("read", true),
+            ("read/sub", true),
+            ("mixed", true),
+            ("mixed/kept", true),
+            ("mixed/sub", false),
+        ] {
+            assert_eq!(place.ask(name, read_only), Ok(place.dir.join(name).display().to_string()), "{name}");
+        }
+        for (name, why) in [
+            ("whole/sub", "grant `"),
+            ("jobs/a/b", "could put another in its place"),
+            ("mixed/sub/deep", "could put another in its place"),
+            ("jobs", "lies under no granted directory"),
+            ("jobs/absent", "does not exist"),
+        ] {
+            place.refuses(name, true, why);
+            place.refuses(name, false, why);
+        }
+        place.refuses("mixed", false, "read only");
+        place.refuses("mixed/kept", false, "read only");
+        // By a link, to the directory of which only what lies in it is granted.
+        std::os::unix::fs::symlink(".", place.dir.join("jobs/self")).unwrap();
+        place.refuses("jobs/self", true, "only what lies in it");
+    }
+
+    #[test]
+    fn a_protected_directory_is_not_given_away_under_another_name() {
+        let inside = std::env::var_os(INSIDE).is_some();
+        if !inside {
+            if !rustix::process::geteuid().is_root() {
+                eprintln!("SKIPPED: this test needs root, to mount");
+                return;
+            }
+            // What is mounted goes with the namespace, however the test ends.
+            let own = std::env::current_exe().unwrap();
+            let name = "mounts::tests::a_protected_directory_is_not_given_away_under_another_name";
+            let mut again = Command::new("unshare");
+            let output =
+                again.args(["--mount", "--"]).arg(own).args(["--exact", name]).env(INSIDE, "1").output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+            return;
+        }
+        let mut place = Place::new("alias");
+        for dir in ["keep/data/deep", "engine", "srv/alias", "srv/free", "srv/sub/mo unt", "srv/plain", "other"] {
+            place.directory(dir);
+        }
+        fs::write(place.dir.join("srv/file"), "").unwrap();
+        fs::write(place.dir.join("keep/data/file"), "").unwrap();
+        place.grant("srv", false);
+        place.grant("srv/sub", true);
+        let mount = |what: &str, at: &str| {
+            let done = Command::new("mount").arg("--bind").args([place.dir.join(what), place.dir.join(at)]).status();
+            assert!(done.unwrap().success(), "{what} at {at}");
+        };
+        mount("other", "srv/plain");
+        mount("keep", "srv/alias");
+        assert!(place.ask("srv/plain", true).is_ok() && place.ask("srv/free", true).is_ok());
+        // The directory that holds it, itself, and what lies in it.
+        for name in ["srv/alias", "srv/alias/data", "srv/alias/data/deep", "srv/alias/data/file"] {
+            place.refuses(name, true, "never given away");
+        }
+        // What only is read shows nothing that is mounted below it; what is written does.
+        assert!(place.ask("srv", true).is_ok());
+        assert!(place.ask("srv/sub", false).is_ok());
+        mount("other", "srv/sub/mo unt");
+        assert!(place.ask("srv/sub", false).is_ok());
+        mount("keep", "srv/sub/mo unt");
+        assert!(place.ask("srv/sub", true).is_ok());
+        place.refuses("srv/sub", false, "never given away");
+        // The Engine's socket, before it is there.
+        mount("engine", "srv/free");
+        place.refuses("srv/free", true, "never given away");
+        mount("keep/data/file", "srv/file");
+        place.refuses("srv/file", true, "never given away");
+    }
 }

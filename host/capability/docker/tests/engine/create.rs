@@ -63,7 +63,10 @@ async fn every_field_reaches_the_engine() {
     let root = shared.dir().join("granted");
     std::fs::create_dir_all(root.join("sub")).unwrap();
     let grant = DockerGrant {
-        mounts: vec![MountGrant { path: root.clone(), write: true }],
+        mounts: vec![
+            MountGrant { path: root.clone(), write: false },
+            MountGrant { path: root.join("sub"), write: true },
+        ],
         volumes: true,
         capabilities: vec!["NET_ADMIN".to_owned()],
         ..DockerGrant::default()

@@ -9,6 +9,8 @@ mod logs;
 mod observe;
 mod outage;
 mod refusals;
+mod strangers;
+mod typed;
 
 use std::sync::OnceLock;
 use std::time::Duration;
