@@ -10,7 +10,7 @@ use serde::Deserialize;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::cache::Cache;
-use crate::limits::{ClassOverrides, InvalidLimits, LimitsByClass};
+use crate::limits::{ClassOverrides, InvalidLimits, LimitsByClass, MOST_MEMORIES, MOST_TABLE_ELEMENTS};
 use crate::ticker::Ticker;
 
 /// What a runtime is made with: `[runtime]`.
@@ -50,8 +50,6 @@ pub struct Pool {
     pub calls: u32,
     /// Core instances of one component. One written in Rust has 1 to 3, one in Python 38. Default 48.
     pub instances_per_call: u32,
-    /// Core instances of all calls at one time. Default 1024.
-    pub instances: u32,
     /// The most that one linear memory can grow to. Default 256 MiB.
     pub memory: Size,
     /// What a linear memory's slot keeps between two calls instead of giving it back to the system. Default 512 KiB.
@@ -60,13 +58,7 @@ pub struct Pool {
 
 impl Default for Pool {
     fn default() -> Self {
-        Self {
-            calls: 128,
-            instances_per_call: 48,
-            instances: 1024,
-            memory: Size(256 << 20),
-            keep_resident: Size(512 << 10),
-        }
+        Self { calls: 128, instances_per_call: 48, memory: Size(256 << 20), keep_resident: Size(512 << 10) }
     }
 }
 
@@ -125,8 +117,8 @@ impl Runtime {
         let limits = LimitsByClass::default().with(&config.limits);
         limits.validate(config.pool.memory)?;
         let invalid = |field, message: &str| RuntimeError::Config { field, message: message.to_owned() };
-        if config.pool.calls == 0 || config.pool.instances == 0 || config.pool.instances_per_call == 0 {
-            return Err(invalid("pool", "`calls`, `instances` and `instances-per-call` are each at least 1"));
+        if config.pool.calls == 0 || config.pool.instances_per_call == 0 {
+            return Err(invalid("pool", "`calls` and `instances-per-call` are each at least 1"));
         }
         if config.tick < Duration::from_micros(100) || config.tick > Duration::from_secs(1) {
             return Err(invalid("tick", "between 100us and 1s"));
@@ -159,9 +151,11 @@ impl std::fmt::Debug for Runtime {
 }
 
 fn wasmtime_config(pool: &Pool) -> Config {
-    // Each reserves more than 4 GiB of address space, so that code needs no bounds checks. Nearly every component has one,
-    // however many core instances it has.
-    let memories = pool.calls.saturating_mul(2);
+    // There is room for every call to take as much as one call may: a plugin that takes all of it leaves no other's call
+    // without. A memory reserves more than 4 GiB of address space, so that code needs no bounds checks; nearly every
+    // component has one, however many core instances it has.
+    let instances = pool.calls.saturating_mul(pool.instances_per_call);
+    let memories = pool.calls.saturating_mul(MOST_MEMORIES);
     let memory = usize::try_from(pool.memory.0).unwrap_or(usize::MAX);
     let resident = usize::try_from(pool.keep_resident.0).unwrap_or(usize::MAX);
 
@@ -169,13 +163,14 @@ fn wasmtime_config(pool: &Pool) -> Config {
     pooling
         .total_component_instances(pool.calls)
         .total_stacks(pool.calls)
-        .total_core_instances(pool.instances)
+        .total_core_instances(instances)
         .total_memories(memories)
-        .total_tables(pool.instances)
+        .total_tables(instances)
         .max_core_instances_per_component(pool.instances_per_call)
-        .max_memories_per_component(memories.min(8))
+        .max_memories_per_component(MOST_MEMORIES)
         .max_tables_per_component(pool.instances_per_call)
         .max_memory_size(memory)
+        .table_elements(MOST_TABLE_ELEMENTS)
         .linear_memory_keep_resident(resident)
         .table_keep_resident(64 << 10)
         .max_unused_warm_slots(16)
@@ -190,7 +185,9 @@ fn wasmtime_config(pool: &Pool) -> Config {
         .consume_fuel(true)
         .epoch_interruption(true)
         .memory_init_cow(true)
-        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        // Frames have the names of functions. Files and lines would be read from the guest's own debug information, at
+        // each trap anew and for each frame, without any bound on what that costs.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32));
     config
 }

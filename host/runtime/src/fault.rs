@@ -97,6 +97,10 @@ fn kind(stage: Stage, error: &wasmtime::Error, store: &Store<CallState>) -> (Fau
         (Stage::Run, None) if error.downcast_ref::<WasmBacktrace>().is_some() => {
             (FaultKind::Trap, format!("trapped in a call to the host: {root}"))
         }
+        // Before the function began: the host asked for memory to put the arguments into.
+        (Stage::Run, None) if root.starts_with("realloc return: ") => {
+            (FaultKind::BadAnswer, format!("has a `cabi_realloc` that gave memory which cannot be written to: {root}"))
+        }
         // The function returned, and what it returned cannot be read.
         (Stage::Run, None) => (FaultKind::BadAnswer, format!("gave an answer that cannot be read: {root}")),
     }
@@ -120,12 +124,7 @@ fn frames(error: &wasmtime::Error) -> Vec<String> {
                 Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
                 None => format!("function {}", frame.func_index()),
             };
-            let mut name: String = name.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
-            if let Some((file, line)) = frame.symbols().first().and_then(|at| Some((at.file()?, at.line()?))) {
-                let file: String = file.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
-                name.push_str(&format!(" at {file}:{line}"));
-            }
-            name
+            name.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect()
         })
         .collect()
 }

@@ -16,6 +16,12 @@ use crate::call::CallState;
 /// How much fuel is burned between two yields: about a millisecond of one core.
 const YIELD_INTERVAL: u64 = 1_000_000;
 
+/// What the pool has of linear memories for one call.
+pub(crate) const MOST_MEMORIES: u32 = 4;
+
+/// What one table of the pool can grow to.
+pub(crate) const MOST_TABLE_ELEMENTS: usize = 100_000;
+
 /// The bounds of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -23,11 +29,11 @@ pub struct Limits {
     pub fuel: u64,
     /// Bytes of all linear memories together.
     pub memory: Size,
-    /// Elements of all tables together.
+    /// Elements of all tables together; one table has at most 100,000.
     pub table_elements: u64,
     /// Core instances.
     pub instances: usize,
-    /// Linear memories.
+    /// Linear memories; at most 4.
     pub memories: usize,
     /// Tables.
     pub tables: usize,
@@ -52,9 +58,9 @@ impl Limits {
         let plain = Self {
             fuel: 2_000_000_000,
             memory: Size(64 << 20),
-            table_elements: 100_000,
+            table_elements: MOST_TABLE_ELEMENTS as u64,
             instances: 64,
-            memories: 8,
+            memories: MOST_MEMORIES as usize,
             tables: 64,
             handles: 1_000,
             resources: 1_000,
@@ -99,6 +105,12 @@ impl Limits {
         if self.memory > pool_memory {
             let message = format!("{} is more than {pool_memory}, which runtime.pool.memory has for one", self.memory);
             return invalid("memory", message);
+        }
+        if self.memories > MOST_MEMORIES as usize {
+            return invalid(
+                "memories",
+                format!("{} is more than {MOST_MEMORIES}, which the pool has for one call", self.memories),
+            );
         }
         for (field, value) in [
             ("fuel", self.fuel),
@@ -341,6 +353,8 @@ impl wasmtime::ResourceLimiter for Growth {
 
     fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
         if let Some(Pending::Table(grown)) = self.pending.take() {
+            let limit = self.limits.table_elements.min(MOST_TABLE_ELEMENTS as u64);
+            self.refused.get_or_insert(Refused::Table { wanted: self.table_elements, limit });
             self.table_elements = self.table_elements.saturating_sub(grown);
         }
         Ok(())
