@@ -1,6 +1,7 @@
 //! What a call gives, and how each way to end it is told from the others.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
 
+#[expect(dead_code, reason = "each test binary uses another part")]
 mod guest;
 
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,7 @@ use seawall_model::{Key, Secret, SessionName, SessionSpec, Signal, State};
 use seawall_runtime::{ClassOverrides, LoadError, Overrides, Plugin, Pool, Runtime, RuntimeConfig, WasmBackend};
 
 fn runtime() -> Runtime {
-    let pool = Pool { calls: 16, instances: 64, ..Pool::default() };
+    let pool = Pool { calls: 16, ..Pool::default() };
     Runtime::new(RuntimeConfig { pool, ..RuntimeConfig::default() }).unwrap()
 }
 

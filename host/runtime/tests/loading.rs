@@ -11,7 +11,7 @@ use seawall_store::Store;
 use std::path::Path;
 
 fn runtime() -> Runtime {
-    let pool = Pool { calls: 16, instances: 64, ..Pool::default() };
+    let pool = Pool { calls: 16, ..Pool::default() };
     Runtime::new(RuntimeConfig { pool, ..RuntimeConfig::default() }).unwrap()
 }
 

@@ -19,6 +19,14 @@ pub(crate) const NOT_FOUND: u32 = 8448;
 /// Scratch memory for bodies.
 pub(crate) const SCRATCH: u32 = 16384;
 
+/// The text of a body that stores words one after the other.
+pub(crate) fn words(at: u32, values: &[u32]) -> String {
+    let store = |(offset, value): (usize, &u32)| {
+        format!("(i32.store (i32.const {}) (i32.const {}))\n", at + 4 * offset as u32, value.cast_signed())
+    };
+    values.iter().enumerate().map(store).collect()
+}
+
 /// A guest in the making.
 pub(crate) struct Guest {
     bodies: BTreeMap<&'static str, String>,
@@ -27,7 +35,22 @@ pub(crate) struct Guest {
     worlds: Vec<&'static str>,
     logs: bool,
     wasi: bool,
+    memory: String,
+    realloc: String,
+    post_returns: BTreeMap<&'static str, String>,
+    encoding: StringEncoding,
+    beside: Vec<u8>,
 }
+
+/// The allocator of a polite guest: takes from the end, and grows.
+pub(crate) const REALLOC: &str = "
+    (local.set $at (i32.and (i32.add (global.get $top) (i32.const 7)) (i32.const -8)))
+    (global.set $top (i32.add (local.get $at) (local.get 3)))
+    (block $fits
+      (br_if $fits (i32.le_u (global.get $top) (i32.mul (memory.size) (i32.const 65536))))
+      (if (i32.eq (memory.grow (i32.add (i32.shr_u (local.get 3) (i32.const 16)) (i32.const 1))) (i32.const -1))
+        (then unreachable)))
+    (local.get $at)";
 
 /// As much of WASI 0.2 as prints a line.
 const WASI: [&str; 2] = [
@@ -57,12 +80,54 @@ impl Guest {
         bodies.insert("check", format!("i32.const {REPORT}"));
         bodies.insert("describe", "i32.const 2048".to_owned());
         bodies.insert("logs", format!("i32.const {NOT_FOUND}"));
-        Self { bodies, imports: String::new(), extra: String::new(), worlds: Vec::new(), logs: false, wasi: false }
+        Self {
+            bodies,
+            imports: String::new(),
+            extra: String::new(),
+            worlds: Vec::new(),
+            logs: false,
+            wasi: false,
+            memory: "2".to_owned(),
+            realloc: REALLOC.to_owned(),
+            post_returns: BTreeMap::new(),
+            encoding: StringEncoding::UTF8,
+            beside: Vec::new(),
+        }
     }
 
     /// Replaces the body of an exported function.
     pub(crate) fn body(mut self, function: &'static str, body: impl Into<String>) -> Self {
         self.bodies.insert(function, body.into());
+        self
+    }
+
+    /// Replaces the body of `cabi_realloc`: old place, old size, alignment and new size are locals 0 to 3.
+    pub(crate) fn realloc(mut self, body: impl Into<String>) -> Self {
+        self.realloc = body.into();
+        self
+    }
+
+    /// What runs when the host has read the answer of a function: the answer's place is local 0.
+    pub(crate) fn post_return(mut self, function: &'static str, body: impl Into<String>) -> Self {
+        self.post_returns.insert(function, body.into());
+        self
+    }
+
+    /// How the guest's strings are encoded. Those that it brings along are UTF-8, so `describe` must be replaced.
+    pub(crate) fn encoding(mut self, encoding: StringEncoding) -> Self {
+        self.encoding = encoding;
+        self
+    }
+
+    /// The type of the memory: pages, and at most how many.
+    pub(crate) fn memory(mut self, pages: impl Into<String>) -> Self {
+        self.memory = pages.into();
+        self
+    }
+
+    /// A component without imports, text or binary, that is instantiated beside the guest, after it.
+    pub(crate) fn beside(mut self, component: impl AsRef<[u8]>) -> Self {
+        self.beside = wat::parse_bytes(component.as_ref()).unwrap().into_owned();
         self
     }
 
@@ -120,8 +185,16 @@ impl Guest {
             format!("package test:guest;\nworld guest {{\ninclude seawall:backend/{plugin}@0.1.0;\n{imports}}}");
         let package = resolve.push_str("guest.wit", &world).unwrap();
         let world = resolve.select_world(&[package], Some("guest")).unwrap();
-        wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-        let encoded = ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap();
+        wit_component::embed_component_metadata(&mut module, &resolve, world, self.encoding).unwrap();
+        let mut encoded = ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap();
+        if !self.beside.is_empty() {
+            // Two more sections: a nested component, and an instance of it. Of the other sections of a component that
+            // wit-component makes, none but the nested components define one.
+            let before = sections(&encoded).filter(|id| *id == NESTED_COMPONENT).count();
+            section(&mut encoded, NESTED_COMPONENT, &self.beside);
+            let instantiate = [&[1, 0][..], &leb128(before), &[0]].concat();
+            section(&mut encoded, COMPONENT_INSTANCE, &instantiate);
+        }
         Cow::Owned(encoded)
     }
 
@@ -144,9 +217,11 @@ impl Guest {
                 continue;
             }
             let body = &self.bodies[name];
-            functions.push_str(&format!(
-                "(func ${name} (export \"seawall:backend/{interface}@0.1.0#{export}\") {params} (result i32)\n{body})\n"
-            ));
+            let export = format!("seawall:backend/{interface}@0.1.0#{export}");
+            functions.push_str(&format!("(func ${name} (export \"{export}\") {params} (result i32)\n{body})\n"));
+            if let Some(body) = self.post_returns.get(name) {
+                functions.push_str(&format!("(func (export \"cabi_post_{export}\") (param i32)\n{body})\n"));
+            }
         }
         let word = |value: u32| value.to_le_bytes().map(|byte| format!("\\{byte:02x}")).concat();
         let info: String = [(1024, 4), (1032, 5), (1040, 4), (0, 0), (0, 0)]
@@ -155,17 +230,10 @@ impl Guest {
         format!(
             r#"(module
             {imports}
-            (memory (export "memory") 2)
+            (memory (export "memory") {memory})
             (global $top (mut i32) (i32.const 65536))
-            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
-              (local $at i32)
-              (local.set $at (i32.and (i32.add (global.get $top) (i32.const 7)) (i32.const -8)))
-              (global.set $top (i32.add (local.get $at) (local.get 3)))
-              (block $fits
-                (br_if $fits (i32.le_u (global.get $top) (i32.mul (memory.size) (i32.const 65536))))
-                (if (i32.eq (memory.grow (i32.add (i32.shr_u (local.get 3) (i32.const 16)) (i32.const 1))) (i32.const -1))
-                  (then unreachable)))
-              (local.get $at))
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
+              {realloc})
             {functions}
             {extra}
             (data (i32.const 1024) "test")
@@ -177,9 +245,56 @@ impl Guest {
             (data (i32.const {NOT_FOUND}) "\01\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00{text}\0c\00\00\00")
             (data (i32.const 8420) "nothing here"))"#,
             imports = self.imports,
+            memory = self.memory,
+            realloc = self.realloc,
             extra = self.extra,
             seven = word(8400),
             text = word(8420),
         )
+    }
+}
+
+pub(crate) const NESTED_COMPONENT: u8 = 4;
+const COMPONENT_INSTANCE: u8 = 5;
+
+/// The sections of a binary, by their number.
+fn sections(binary: &[u8]) -> impl Iterator<Item = u8> {
+    let mut at = 8;
+    std::iter::from_fn(move || {
+        let id = *binary.get(at)?;
+        at += 1;
+        let (mut size, mut shift) = (0, 0);
+        loop {
+            let byte = binary[at];
+            at += 1;
+            size |= usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        at += size;
+        Some(id)
+    })
+}
+
+/// Appends a section.
+pub(crate) fn section(binary: &mut Vec<u8>, id: u8, content: &[u8]) {
+    binary.push(id);
+    binary.extend(leb128(content.len()));
+    binary.extend_from_slice(content);
+}
+
+/// An unsigned number as Wasm writes it.
+fn leb128(mut value: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let byte = (value & 0x7f) as u8;
+        value >>= 7;
+        if value == 0 {
+            bytes.push(byte);
+            return bytes;
+        }
+        bytes.push(byte | 0x80);
     }
 }

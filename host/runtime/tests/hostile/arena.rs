@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use seawall_backend::{Error, ExecutionBackend, Fault, FaultKind};
 use seawall_model::{Key, State};
-use seawall_runtime::{ClassOverrides, Plugin, Pool, Runtime, RuntimeConfig, WasmBackend};
+use seawall_runtime::{ClassOverrides, LoadError, Plugin, Pool, Runtime, RuntimeConfig, WasmBackend};
 
 use crate::guest::{Guest, ZERO};
 
@@ -37,7 +37,7 @@ const WORKERS: usize = 2;
 const ATTACKERS: usize = 2 * WORKERS;
 /// How often each attacker attacks before anything is compared, and how often afterwards.
 const WARM_UP: usize = 4;
-const ROUNDS: usize = 16;
+const ROUNDS: usize = 8;
 /// What the neighbour must get done during the attack.
 const PROGRESS: u64 = 100;
 /// By how much resident memory may have grown: what allocator and pool keep for the next call, of one attack at most a
@@ -58,11 +58,20 @@ pub(crate) fn arena<T>(test: impl AsyncFnOnce(&Arena) -> T) -> T {
 /// The same with a configuration of its own, but for the pool's number of calls.
 pub(crate) fn arena_with<T>(config: RuntimeConfig, test: impl AsyncFnOnce(&Arena) -> T) -> T {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build().unwrap();
+    // Threads that compile end soon after they did, so that those that are left can be counted.
+    let executor = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_keep_alive(Duration::from_millis(10))
+        .enable_all()
+        .build()
+        .unwrap();
     executor.block_on(async {
-        let pool = Pool { calls: CALLS, instances: 256, ..config.pool };
-        let runtime = Runtime::new(RuntimeConfig { pool, ..config }).unwrap();
-        let neighbour = runtime.load_ungranted(plugin("neighbour", &Neighbour::guest())).await.unwrap();
+        let pool = Pool { calls: CALLS, ..config.pool };
+        // So that an attack that loads a plugin does not compile it each time.
+        let cache = tempfile::tempdir().unwrap();
+        let cached = Some(cache.path().join("cache"));
+        let runtime = Runtime::new(RuntimeConfig { pool, cache: cached, ..config }).unwrap();
+        let neighbour = runtime.load_ungranted(plugin("neighbour", &sleeper())).await.unwrap();
         let arena = Arena { runtime, neighbour };
         let done = tokio::time::timeout(HANGS, test(&arena)).await.expect("the attack does not end");
         arena.runtime.shutdown();
@@ -119,13 +128,28 @@ impl Arena {
         self.every_place_is_free().await;
     }
 
-    /// As many calls as the pool has room for run at one time, and one more finds it full.
+    /// The same with loading the plugin: it must end in this fault.
+    pub(crate) async fn attack_by_loading(&self, plugin: Plugin, kind: FaultKind, words: &'static str) {
+        self.attack(&(self.runtime.clone(), plugin), |(runtime, plugin)| async move {
+            match runtime.load_ungranted(plugin).await {
+                Err(LoadError::Trial(fault)) => drop(refused::<()>(Err(fault.into()), kind, words)),
+                other => panic!("no fault: {other:?}"),
+            }
+        })
+        .await;
+    }
+
+    /// No place in the pool is lost.
     pub(crate) async fn every_place_is_free(&self) {
-        // Sleeps until it is dropped.
-        let mut asleep: Vec<_> = (0..CALLS).map(|_| Box::pin(self.neighbour.list(None))).collect();
+        self.fill(&self.neighbour).await;
+    }
+
+    /// As many calls as the pool has room for run at one time, and one more finds it full. `list` of `backend` sleeps.
+    pub(crate) async fn fill(&self, backend: &WasmBackend) {
+        let mut asleep: Vec<_> = (0..CALLS).map(|_| Box::pin(backend.list(None))).collect();
         for call in &mut asleep {
             let now = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
-            assert!(now.is_pending(), "a place in the pool is lost: {now:?}");
+            assert!(now.is_pending(), "a place in the pool is missing: {now:?}");
         }
         refused(self.neighbour.check().await, FaultKind::Instantiate, "found no free instance");
         drop(asleep);
@@ -135,6 +159,13 @@ impl Arena {
 
 fn plugin(name: &str, guest: &Guest) -> Plugin {
     Plugin::new(name.parse().unwrap(), guest.component())
+}
+
+/// A guest that answers well, but whose `list` sleeps until it is dropped.
+pub(crate) fn sleeper() -> Guest {
+    Guest::new()
+        .import("clock", "sleep", "(param i64)")
+        .body("list", format!("(call $sleep (i64.const 3600000)) i32.const {ZERO}"))
 }
 
 /// A key to ask about.
@@ -172,13 +203,6 @@ struct Shared {
 }
 
 impl Neighbour {
-    /// Answers well; `list` alone sleeps.
-    fn guest() -> Guest {
-        Guest::new()
-            .import("clock", "sleep", "(param i64)")
-            .body("list", format!("(call $sleep (i64.const 3600000)) i32.const {ZERO}"))
-    }
-
     fn start(backend: &WasmBackend) -> Self {
         let shared = Arc::new(Shared::default());
         let (seen, backend) = (shared.clone(), backend.clone());
@@ -206,6 +230,25 @@ impl Neighbour {
     }
 }
 
+/// The most resident memory that the process had, in bytes, while `work` was done.
+pub(crate) async fn peak<T>(work: impl Future<Output = T>) -> u64 {
+    // Sets the mark back to what is resident now.
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    work.await;
+    kilobytes("VmHWM:") << 10
+}
+
+/// What is resident now, in bytes.
+pub(crate) fn resident() -> u64 {
+    kilobytes("VmRSS:") << 10
+}
+
+/// A line of what the system says of the process.
+fn kilobytes(name: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    status.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse().ok()).unwrap()
+}
+
 /// What the process has of the system.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taken {
@@ -216,8 +259,6 @@ pub(crate) struct Taken {
 
 impl Taken {
     pub(crate) fn now() -> Self {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")).unwrap();
         let entries = |dir| std::fs::read_dir(dir).unwrap().flatten();
         // Threads of the test harness, which starts and ends them as it likes, are named for their test.
         let ours = |task: &std::fs::DirEntry| {
@@ -225,7 +266,7 @@ impl Taken {
             name.starts_with("tokio") || name.starts_with("seawall")
         };
         Self {
-            resident: resident.parse::<u64>().unwrap() << 10,
+            resident: resident(),
             descriptors: entries("/proc/self/fd").count(),
             threads: entries("/proc/self/task").filter(ours).count(),
         }

@@ -11,7 +11,12 @@
 )]
 
 mod arena;
-mod calls;
-#[expect(dead_code, reason = "each test binary uses another part")]
+mod debug;
+mod endless;
 #[path = "../guest/mod.rs"]
 mod guest;
+mod lifting;
+mod limits;
+mod reallocation;
+mod reentrance;
+mod space;
