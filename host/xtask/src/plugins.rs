@@ -24,11 +24,12 @@ const BUILT_IN: [&str; 3] = ["docker", "mock", "process"];
 const EXAMPLE: &str = "example";
 
 /// Guests that misbehave once they run. Each is an example target of `tests/fixtures`.
-const FIXTURES: [&str; 14] = [
+const FIXTURES: [&str; 15] = [
     "caller",
     "flood",
     "hang",
     "hog",
+    "intruder",
     "liar",
     "missing-function",
     "panic",

@@ -15,6 +15,8 @@ mod docker;
 #[cfg(test)]
 mod engine_trouble;
 #[cfg(test)]
+mod intruder;
+#[cfg(test)]
 mod mock;
 #[cfg(test)]
 mod process;
