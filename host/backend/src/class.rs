@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::stack::Refuse;
+
 /// What kind of call it is. Budgets and deadlines are set for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -70,6 +72,15 @@ impl Default for Deadlines {
 }
 
 impl Deadlines {
+    pub(crate) fn check(&self, refuse: Refuse<'_>) {
+        for class in Class::ALL {
+            let deadline = self.of(class);
+            if deadline < Duration::from_millis(1) || deadline > Duration::from_secs(24 * 3600) {
+                refuse(&format!("deadlines.{}", class.as_str()), "between 1ms and 1 day");
+            }
+        }
+    }
+
     /// The one for this class.
     pub fn of(&self, class: Class) -> Duration {
         match class {

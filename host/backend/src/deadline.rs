@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use crate::{Error, Fault, FaultKind};
+use crate::{Fault, FaultKind};
 
 /// Runs `call` for at most `limit`, then drops it. What it had asked the engine for may still happen.
 ///
 /// # Errors
 /// What the call answers, or a [`FaultKind::Deadline`].
-pub(crate) async fn within<T>(
+pub async fn within<T, E: From<Fault>>(
     function: &'static str,
     limit: Duration,
-    call: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
+    call: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     match tokio::time::timeout(limit, call).await {
         Ok(answer) => answer,
-        Err(_) => Err(Error::Fault(Fault {
+        Err(_) => Err(E::from(Fault {
             kind: FaultKind::Deadline,
             function,
             message: format!("did not answer within its deadline of {limit:?}"),
@@ -33,10 +33,10 @@ mod tests {
         let limit = Duration::from_secs(10);
         let after = |millis| async move {
             tokio::time::sleep(Duration::from_millis(millis)).await;
-            Ok(())
+            Ok::<(), Fault>(())
         };
         assert!(within("check", limit, after(9_999)).await.is_ok());
-        let Err(Error::Fault(fault)) = within("check", limit, after(10_001)).await else { panic!("not cut off") };
+        let Err(fault) = within("check", limit, after(10_001)).await else { panic!("not cut off") };
         assert_eq!(fault.kind, FaultKind::Deadline);
     }
 }

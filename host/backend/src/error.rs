@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use seawall_model::{InvalidSpec, Problem, SessionId};
 
+use crate::limit::Full;
+
 /// How a call to a backend ended, other than well.
 ///
 /// Two kinds of things: what the backend *answered* (the variants of `error` in `wit/host/types.wit`), and what
@@ -50,23 +52,16 @@ pub enum Error {
     #[error("{0}")]
     Other(String),
     /// The bulkhead is full: busy, not down (B8). Nothing was asked.
-    #[error("no permit for the backend came free within {waited:?}")]
-    Full {
-        /// How long the caller waited.
-        waited: Duration,
-        /// Worth trying again after this.
-        retry_after: Duration,
-    },
+    #[error(transparent)]
+    Full(#[from] Full),
     /// The breaker is open: the backend failed too often of late. Nothing was asked.
-    #[error("the backend failed too often and is left alone for another {retry_after:?}")]
+    #[error("the backend failed too often of late and is left alone for a while")]
     Open {
         /// When it is asked again.
         retry_after: Duration,
     },
     /// The plugin's function faulted too often about this session. Nothing was asked.
-    #[error(
-        "the plugin's `{function}` faulted too often about session {session}, which is left alone for another {retry_after:?}"
-    )]
+    #[error("the plugin's `{function}` faulted too often about session {session}, which is left alone for a while")]
     Quarantined {
         /// The function.
         function: &'static str,
@@ -105,10 +100,25 @@ impl Error {
             | Self::Exhausted { .. }
             | Self::Unavailable { .. }
             | Self::Other(_)
-            | Self::Full { .. }
+            | Self::Full(_)
             | Self::Open { .. }
             | Self::Quarantined { .. }
             | Self::Fault(_) => false,
+        }
+    }
+
+    /// The backend was not asked, since it has its hands full: busy, not down (B8).
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Full(_)) || matches!(self, Self::Fault(fault) if fault.kind == FaultKind::PoolFull)
+    }
+
+    /// When the host itself said that it is worth trying again, because it did not ask the backend at all.
+    pub fn not_asked(&self) -> Option<Duration> {
+        match self {
+            Self::Full(full) => Some(full.retry_after),
+            Self::Open { retry_after } | Self::Quarantined { retry_after, .. } => Some(*retry_after),
+            Self::Fault(fault) if fault.kind == FaultKind::PoolFull => Some(Full::RETRY_AFTER),
+            _ => None,
         }
     }
 
@@ -123,17 +133,11 @@ impl Error {
             Self::Unavailable { .. } => "unavailable",
             Self::Unsupported(_) => "unsupported",
             Self::Other(_) => "other",
-            Self::Full { .. } => "full",
+            Self::Full(_) => "full",
             Self::Open { .. } => "open",
             Self::Quarantined { .. } => "quarantined",
             Self::Fault(fault) => fault.kind.as_str(),
         }
-    }
-}
-
-impl From<crate::limit::Full> for Error {
-    fn from(full: crate::limit::Full) -> Self {
-        Self::Full { waited: full.waited, retry_after: full.retry_after }
     }
 }
 
@@ -158,8 +162,10 @@ pub enum FaultKind {
     Limit,
     /// It answered something that cannot be true or is out of range.
     BadAnswer,
-    /// The instance could not be made: the pool is full, or its start function failed.
+    /// The instance could not be made: its start function failed.
     Instantiate,
+    /// There was no place for another instance: busy, and nobody's failure.
+    PoolFull,
     /// A defect of the host.
     Internal,
 }
@@ -175,6 +181,7 @@ impl FaultKind {
             Self::Limit => "limit",
             Self::BadAnswer => "bad_answer",
             Self::Instantiate => "instantiate",
+            Self::PoolFull => "pool_full",
             Self::Internal => "internal",
         }
     }

@@ -10,6 +10,7 @@
 //! Deliberately absent: wasmtime, Docker, the store. Whoever drives backends needs none of them.
 
 pub mod breaker;
+pub mod changes;
 mod class;
 mod deadline;
 mod error;
@@ -21,7 +22,8 @@ mod stream;
 mod traits;
 
 pub use class::{Class, Deadlines};
+pub use deadline::within;
 pub use error::{Error, Fault, FaultKind};
-pub use stack::{Bulkhead, BulkheadConfig};
+pub use stack::{Bulkhead, BulkheadConfig, BulkheadStatus};
 pub use stream::{LogChunk, LogStream, Source};
 pub use traits::{ExecutionBackend, Info, Interface};

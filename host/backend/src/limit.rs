@@ -1,69 +1,179 @@
 //! Permits: how many calls to a backend are in flight, and how long one may wait to be.
 //!
-//! A caller takes a permit of the backend first and one of the host second: the narrow one before the wide one, so that
+//! There are permits of four kinds, so that what takes long or must not wait has nothing to fear of the rest: calls,
+//! long calls (twenty image pulls keep no signal waiting), probes (`check`: a full bulkhead never looks like a sick
+//! backend, E12), and open streams, which last and are never waited for.
+//!
+//! A call takes a permit of the backend first and one of the host second: the narrow one before the wide one, so that
 //! the queue of a busy backend holds none of the host's permits. Both waits together are bounded, first come first
-//! served, and end with their caller. Probes (`check`) have a permit of their own outside both, so that a full bulkhead
-//! never looks like a sick backend (E12). Open streams are counted apart, since they last.
+//! served, and end with their caller. Probes and streams stand outside the host's ceiling: a probe must always get
+//! through, and a stream is no instance.
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::Class;
+use crate::changes::{Change, Changes};
+use crate::stack::Refuse;
 
-/// How many at once.
+/// How many at once, and how long to wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct LimitConfig {
-    /// Calls in flight to one backend. Default 20.
-    pub permits: usize,
+    /// Calls in flight to one backend, without those that follow. Default 20.
+    pub calls: usize,
     /// How long a call waits for a permit. Default 10 s.
     #[serde(with = "humantime_serde")]
-    pub wait: Duration,
+    pub calls_wait: Duration,
+    /// Calls that may take minutes. Default 4.
+    pub long: usize,
+    /// How long one of these waits. Default 10 s.
+    #[serde(with = "humantime_serde")]
+    pub long_wait: Duration,
+    /// Health checks. Default 1.
+    pub probes: usize,
+    /// How long a health check waits. Default 10 s.
+    #[serde(with = "humantime_serde")]
+    pub probes_wait: Duration,
     /// Open streams of one backend. Default 200.
     pub streams: usize,
 }
 
 impl Default for LimitConfig {
     fn default() -> Self {
-        Self { permits: 20, wait: Duration::from_secs(10), streams: 200 }
+        let wait = Duration::from_secs(10);
+        Self { calls: 20, calls_wait: wait, long: 4, long_wait: wait, probes: 1, probes_wait: wait, streams: 200 }
+    }
+}
+
+impl LimitConfig {
+    pub(crate) fn check(&self, refuse: Refuse<'_>) {
+        let permits = [("calls", self.calls), ("long", self.long), ("probes", self.probes), ("streams", self.streams)];
+        for (field, permits) in permits {
+            if permits == 0 || permits > MOST_PERMITS {
+                refuse(&format!("limit.{field}"), "between 1 and 100000");
+            }
+        }
+        let waits = [("calls-wait", self.calls_wait), ("long-wait", self.long_wait), ("probes-wait", self.probes_wait)];
+        for (field, wait) in waits {
+            if wait > LONGEST_WAIT {
+                refuse(&format!("limit.{field}"), "at most 1h");
+            }
+        }
+    }
+}
+
+const MOST_PERMITS: usize = 100_000;
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// What a permit is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A call.
+    Call,
+    /// A call that may take minutes.
+    Long,
+    /// A health check.
+    Probe,
+    /// An open stream.
+    Stream,
+}
+
+impl Kind {
+    /// What there are several of.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Call => "calls",
+            Self::Long => "long calls",
+            Self::Probe => "health checks",
+            Self::Stream => "streams",
+        }
+    }
+}
+
+impl From<Class> for Kind {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Check => Self::Probe,
+            Class::Long => Self::Long,
+            // Opening a stream is a call like any other.
+            Class::Observe | Class::Control | Class::Stream => Self::Call,
+        }
     }
 }
 
 /// The ceiling over all backends of a host. A clone is the same ceiling.
 #[derive(Clone, Debug)]
-pub struct Ceiling(Arc<Semaphore>);
+pub struct Ceiling(Arc<Pool>);
 
 impl Ceiling {
     /// So many calls in flight on the whole host.
     pub fn new(permits: usize) -> Self {
-        Self(Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))))
+        Self(Arc::new(Pool::new(permits, Duration::ZERO)))
+    }
+
+    /// What it has seen. Callers that wait for it are counted by their backend's limit.
+    pub fn stats(&self) -> PoolStats {
+        self.0.stats()
     }
 }
 
 /// No permit came free in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Full {
+    /// For what.
+    pub kind: Kind,
+    /// How many there are.
+    pub permits: usize,
     /// How long the caller waited.
     pub waited: Duration,
     /// Worth trying again after this.
     pub retry_after: Duration,
 }
 
-/// What a limit has seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct LimitStats {
-    /// Calls in flight.
+impl Full {
+    /// Whoever was turned away waited already; this only spaces out those who ask again at once.
+    pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, permits, waited, .. } = self;
+        write!(f, "the backend is busy: it has {permits} permits for {}, and none was free", kind.as_str())?;
+        if waited.is_zero() { Ok(()) } else { write!(f, " within {waited:?}") }
+    }
+}
+
+/// What the permits of one kind have seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolStats {
+    /// How many there are.
+    pub permits: usize,
+    /// Taken now.
     pub in_flight: usize,
     /// Callers that wait.
     pub queued: usize,
     /// Callers that were refused since the start.
     pub refused: u64,
-    /// Streams that are open.
-    pub streams: usize,
+}
+
+/// What a limit has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitStats {
+    /// Calls.
+    pub calls: PoolStats,
+    /// Calls that may take minutes.
+    pub long: PoolStats,
+    /// Health checks.
+    pub probes: PoolStats,
+    /// Open streams.
+    pub streams: PoolStats,
 }
 
 /// One backend's permits. A clone is the same limit.
@@ -72,13 +182,57 @@ pub struct Limit(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    config: LimitConfig,
-    calls: Arc<Semaphore>,
-    probes: Arc<Semaphore>,
-    streams: Arc<Semaphore>,
+    calls: Pool,
+    long: Pool,
+    probes: Pool,
+    streams: Pool,
     ceiling: Ceiling,
+    changes: Changes,
+}
+
+/// Permits of one kind.
+#[derive(Debug)]
+struct Pool {
+    permits: usize,
+    wait: Duration,
+    free: Arc<Semaphore>,
     queued: AtomicUsize,
     refused: AtomicU64,
+    last_refusal: Mutex<Option<Instant>>,
+}
+
+/// A refusal that comes so long after the last one is told again.
+const QUIET: Duration = Duration::from_secs(60);
+
+impl Pool {
+    fn new(permits: usize, wait: Duration) -> Self {
+        let permits = permits.min(Semaphore::MAX_PERMITS);
+        Self {
+            permits,
+            wait,
+            free: Arc::new(Semaphore::new(permits)),
+            queued: AtomicUsize::new(0),
+            refused: AtomicU64::new(0),
+            last_refusal: Mutex::new(None),
+        }
+    }
+
+    fn stats(&self) -> PoolStats {
+        PoolStats {
+            permits: self.permits,
+            in_flight: self.permits.saturating_sub(self.free.available_permits()),
+            queued: self.queued.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Counts a refusal; says whether it is the first for a while.
+    fn refuse(&self) -> bool {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        let last = self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        last.is_none_or(|last| now.saturating_duration_since(last) >= QUIET)
+    }
 }
 
 /// The right to make one call. Given back when dropped.
@@ -108,42 +262,51 @@ impl Drop for Queued<'_> {
 }
 
 impl Limit {
-    /// All permits free.
-    pub fn new(config: LimitConfig, ceiling: Ceiling) -> Self {
-        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
+    /// All permits free. It is told there when it begins to refuse.
+    pub fn new(config: LimitConfig, ceiling: Ceiling, changes: Changes) -> Self {
         Self(Arc::new(Inner {
-            calls: semaphore(config.permits),
-            probes: semaphore(1),
-            streams: semaphore(config.streams),
-            config,
+            calls: Pool::new(config.calls, config.calls_wait),
+            long: Pool::new(config.long, config.long_wait),
+            probes: Pool::new(config.probes, config.probes_wait),
+            streams: Pool::new(config.streams, Duration::ZERO),
             ceiling,
-            queued: AtomicUsize::new(0),
-            refused: AtomicU64::new(0),
+            changes,
         }))
     }
 
     /// Waits for the right to make a call of this class.
     ///
     /// # Errors
-    /// None came free in [`LimitConfig::wait`].
+    /// None came free in the time that its kind may wait.
     pub async fn acquire(&self, class: Class) -> Result<Permit, Full> {
-        let inner = &*self.0;
-        if class == Class::Check {
-            let probe = inner.probes.clone();
-            let narrow = self.bounded(async { probe.acquire_owned().await.ok() }).await?;
-            return Ok(Permit { _narrow: narrow, _wide: None });
+        let kind = Kind::from(class);
+        let pool = self.0.pool(kind);
+        let ceiling = (kind != Kind::Probe).then_some(&self.0.ceiling.0.free);
+        // Free permits are taken without a timer: this is the way of nearly every call. A narrow one is kept while the wide
+        // one is waited for, or its place in the queue would be lost.
+        let narrow = pool.free.clone().try_acquire_owned().ok();
+        let wide = match (&narrow, ceiling) {
+            (None, _) => None,
+            (Some(_), None) => Some(None),
+            (Some(_), Some(ceiling)) => ceiling.clone().try_acquire_owned().ok().map(Some),
+        };
+        match (narrow, wide) {
+            (Some(narrow), Some(wide)) => Ok(Permit { _narrow: narrow, _wide: wide }),
+            (narrow, _) => {
+                let both = async move {
+                    let narrow = match narrow {
+                        Some(narrow) => narrow,
+                        None => pool.free.clone().acquire_owned().await.ok()?,
+                    };
+                    let wide = match ceiling {
+                        Some(ceiling) => Some(ceiling.clone().acquire_owned().await.ok()?),
+                        None => None,
+                    };
+                    Some(Permit { _narrow: narrow, _wide: wide })
+                };
+                self.bounded(kind, both).await
+            }
         }
-        // Free permits are taken without a timer: this is the way of nearly every call.
-        if let Ok(narrow) = inner.calls.clone().try_acquire_owned()
-            && let Ok(wide) = inner.ceiling.0.clone().try_acquire_owned()
-        {
-            return Ok(Permit { _narrow: narrow, _wide: Some(wide) });
-        }
-        let (calls, ceiling) = (inner.calls.clone(), inner.ceiling.0.clone());
-        let (narrow, wide) = self
-            .bounded(async { Some((calls.acquire_owned().await.ok()?, ceiling.acquire_owned().await.ok()?)) })
-            .await?;
-        Ok(Permit { _narrow: narrow, _wide: Some(wide) })
     }
 
     /// Takes the right to keep a stream open; never waits, since streams last.
@@ -151,33 +314,54 @@ impl Limit {
     /// # Errors
     /// As many as may be are open.
     pub fn open_stream(&self) -> Result<StreamPermit, Full> {
-        self.0.streams.clone().try_acquire_owned().map(StreamPermit).map_err(|_| self.refuse(Duration::ZERO))
+        let free = self.0.streams.free.clone();
+        free.try_acquire_owned().map(StreamPermit).map_err(|_| self.refuse(Kind::Stream))
     }
 
     /// What it has seen.
     pub fn stats(&self) -> LimitStats {
         let inner = &*self.0;
         LimitStats {
-            in_flight: inner.config.permits.saturating_sub(inner.calls.available_permits()),
-            queued: inner.queued.load(Ordering::Relaxed),
-            refused: inner.refused.load(Ordering::Relaxed),
-            streams: inner.config.streams.saturating_sub(inner.streams.available_permits()),
+            calls: inner.calls.stats(),
+            long: inner.long.stats(),
+            probes: inner.probes.stats(),
+            streams: inner.streams.stats(),
         }
     }
 
-    /// `permits` is `None` only if a semaphore was closed, which nobody does.
-    async fn bounded<T>(&self, permits: impl Future<Output = Option<T>>) -> Result<T, Full> {
-        let _queued = Queued::enter(&self.0.queued);
-        let wait = self.0.config.wait;
-        match tokio::time::timeout(wait, permits).await {
-            Ok(Some(permits)) => Ok(permits),
-            Ok(None) | Err(_) => Err(self.refuse(wait)),
+    /// The host's ceiling.
+    pub fn ceiling(&self) -> &Ceiling {
+        &self.0.ceiling
+    }
+
+    /// `permit` is `None` only if a semaphore was closed, which nobody does.
+    async fn bounded(&self, kind: Kind, permit: impl Future<Output = Option<Permit>>) -> Result<Permit, Full> {
+        let pool = self.0.pool(kind);
+        let _queued = Queued::enter(&pool.queued);
+        match tokio::time::timeout(pool.wait, permit).await {
+            Ok(Some(permit)) => Ok(permit),
+            Ok(None) | Err(_) => Err(self.refuse(kind)),
         }
     }
 
-    fn refuse(&self, waited: Duration) -> Full {
-        self.0.refused.fetch_add(1, Ordering::Relaxed);
-        Full { waited, retry_after: Duration::from_secs(1) }
+    fn refuse(&self, kind: Kind) -> Full {
+        let pool = self.0.pool(kind);
+        let full = Full { kind, permits: pool.permits, waited: pool.wait, retry_after: Full::RETRY_AFTER };
+        if pool.refuse() {
+            self.0.changes.tell(Change::Full { kind, full });
+        }
+        full
+    }
+}
+
+impl Inner {
+    fn pool(&self, kind: Kind) -> &Pool {
+        match kind {
+            Kind::Call => &self.calls,
+            Kind::Long => &self.long,
+            Kind::Probe => &self.probes,
+            Kind::Stream => &self.streams,
+        }
     }
 }
 
@@ -185,9 +369,11 @@ impl Limit {
 mod tests {
     use super::*;
 
+    const WAIT: Duration = Duration::from_secs(10);
+
     fn limit(permits: usize, ceiling: &Ceiling) -> Limit {
-        let config = LimitConfig { permits, wait: Duration::from_secs(10), streams: 2 };
-        Limit::new(config, ceiling.clone())
+        let config = LimitConfig { calls: permits, long: permits, streams: 2, ..LimitConfig::default() };
+        Limit::new(config, ceiling.clone(), Changes::default())
     }
 
     #[tokio::test(start_paused = true)]
@@ -195,21 +381,35 @@ mod tests {
         let limit = limit(2, &Ceiling::new(100));
         let first = limit.acquire(Class::Control).await.unwrap();
         let second = limit.acquire(Class::Control).await.unwrap();
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         let full = limit.acquire(Class::Control).await.unwrap_err();
-        assert_eq!(full.waited, Duration::from_secs(10));
-        assert_eq!(begun.elapsed(), Duration::from_secs(10));
-        assert_eq!(limit.stats(), LimitStats { in_flight: 2, queued: 0, refused: 1, streams: 0 });
+        assert_eq!((full.kind, full.permits, full.waited), (Kind::Call, 2, WAIT));
+        assert_eq!(begun.elapsed(), WAIT);
+        assert_eq!(limit.stats().calls, PoolStats { permits: 2, in_flight: 2, queued: 0, refused: 1 });
         drop((first, second));
         assert!(limit.acquire(Class::Control).await.is_ok());
     }
 
+    /// E12.
     #[tokio::test(start_paused = true)]
-    async fn a_probe_gets_through_a_full_bulkhead() {
+    async fn a_probe_gets_through_a_full_bulkhead_and_is_bounded_by_its_own_permit() {
         let ceiling = Ceiling::new(1);
         let limit = limit(1, &ceiling);
         let _call = limit.acquire(Class::Control).await.unwrap();
+        let probe = limit.acquire(Class::Check).await.unwrap();
+        assert_eq!(limit.acquire(Class::Check).await.unwrap_err().kind, Kind::Probe);
+        drop(probe);
         assert!(limit.acquire(Class::Check).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn long_calls_keep_no_other_waiting() {
+        let limit = limit(1, &Ceiling::new(100));
+        let _pull = limit.acquire(Class::Long).await.unwrap();
+        assert_eq!(limit.acquire(Class::Long).await.unwrap_err().kind, Kind::Long);
+        let begun = Instant::now();
+        assert!(limit.acquire(Class::Control).await.is_ok());
+        assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
@@ -221,7 +421,7 @@ mod tests {
             let busy = busy.clone();
             async move { busy.acquire(Class::Control).await }
         });
-        while busy.stats().queued == 0 {
+        while busy.stats().calls.queued == 0 {
             tokio::task::yield_now().await;
         }
         assert!(other.acquire(Class::Control).await.is_ok(), "a queue elsewhere took the host's last permit");
@@ -229,23 +429,73 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_hosts_ceiling_is_waited_for_and_refuses_as_the_backends_own_does() {
+        let ceiling = Ceiling::new(1);
+        let (one, other) = (limit(1, &ceiling), limit(1, &ceiling));
+        let held = one.acquire(Class::Control).await.unwrap();
+        assert!(other.acquire(Class::Control).await.is_err());
+        assert_eq!(other.stats().calls.in_flight, 0, "the backend's own permit was kept");
+        drop(held);
+        assert!(other.acquire(Class::Control).await.is_ok());
+        assert_eq!(ceiling.stats().in_flight, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_came_first_is_served_first() {
+        let limit = limit(1, &Ceiling::new(100));
+        let held = limit.acquire(Class::Control).await.unwrap();
+        let (order, mut served) = tokio::sync::mpsc::unbounded_channel();
+        for number in 0..5 {
+            let (waiting, order) = (limit.clone(), order.clone());
+            tokio::spawn(async move {
+                let _permit = waiting.acquire(Class::Control).await.unwrap();
+                order.send(number).unwrap();
+            });
+            while limit.stats().calls.queued <= number {
+                tokio::task::yield_now().await;
+            }
+        }
+        drop((held, order));
+        for number in 0..5 {
+            assert_eq!(served.recv().await, Some(number));
+        }
+    }
+
+    /// E17.
+    #[tokio::test(start_paused = true)]
     async fn a_cancelled_waiter_leaves_the_queue() {
         let limit = limit(1, &Ceiling::new(100));
         let held = limit.acquire(Class::Control).await.unwrap();
         assert!(tokio::time::timeout(Duration::from_secs(1), limit.acquire(Class::Control)).await.is_err());
-        assert_eq!(limit.stats().queued, 0);
+        assert_eq!(limit.stats().calls.queued, 0);
         drop(held);
         assert!(limit.acquire(Class::Control).await.is_ok(), "the cancelled waiter kept the permit");
-        assert_eq!(limit.stats().refused, 0, "a caller that left was not refused");
+        assert_eq!(limit.stats().calls.refused, 0, "a caller that left was not refused");
     }
 
     #[tokio::test(start_paused = true)]
     async fn streams_have_permits_of_their_own_kind() {
         let limit = limit(1, &Ceiling::new(1));
         let streams = (limit.open_stream().unwrap(), limit.open_stream().unwrap());
-        assert!(limit.open_stream().is_err());
+        assert_eq!(limit.open_stream().unwrap_err().kind, Kind::Stream);
         assert!(limit.acquire(Class::Control).await.is_ok(), "an open stream took a call's permit");
         drop(streams);
         assert!(limit.open_stream().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_it_refuses_is_told_once_until_it_has_been_quiet() {
+        let limit = limit(1, &Ceiling::new(1));
+        let mut told = limit.0.changes.subscribe();
+        let streams = (limit.open_stream().unwrap(), limit.open_stream().unwrap());
+        for _ in 0..100 {
+            assert!(limit.open_stream().is_err());
+        }
+        assert!(matches!(told.try_recv(), Ok(Change::Full { kind: Kind::Stream, .. })));
+        assert!(told.try_recv().is_err(), "each refusal was told");
+        tokio::time::advance(QUIET).await;
+        assert!(limit.open_stream().is_err());
+        assert!(told.try_recv().is_ok());
+        drop(streams);
     }
 }

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::Error;
+use crate::stack::Refuse;
 
 /// How often and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +31,18 @@ impl Default for RetryConfig {
 }
 
 impl RetryConfig {
+    pub(crate) fn check(&self, refuse: Refuse<'_>) {
+        if self.retries > 100 {
+            refuse("retry.retries", "at most 100");
+        }
+        if self.backoff < Duration::from_millis(1) || self.backoff > self.max_backoff {
+            refuse("retry.backoff", "at least 1ms, and at most `max-backoff`");
+        }
+        if self.max_backoff > Duration::from_secs(3600) {
+            refuse("retry.max-backoff", "at most 1h");
+        }
+    }
+
     /// The longest wait before retry number `retry`, from 0.
     fn ceiling(&self, retry: u32) -> Duration {
         self.backoff.saturating_mul(1_u32.checked_shl(retry).unwrap_or(u32::MAX)).min(self.max_backoff)
@@ -54,16 +68,21 @@ where
     F: Future<Output = Result<T, Error>>,
 {
     for retry in 0..config.retries {
-        let answer = call().await;
+        let answer = call().instrument(span(function, retry)).await;
         let Err(Error::Unavailable { retry_after, message }) = &answer else { return answer };
         let wait = full_jitter(config.ceiling(retry)).max(retry_after.unwrap_or_default());
         if Instant::now() + wait >= until {
             return answer;
         }
-        tracing::debug!(function, retry = retry + 1, ?wait, message, "unavailable, trying again");
+        tracing::debug!(function, number = retry + 1, ?wait, message, "unavailable, trying again");
         tokio::time::sleep(wait).await;
     }
-    call().await
+    call().instrument(span(function, config.retries)).await
+}
+
+/// Each try has a span of its own, so that what happens in it is told from what happened in the one before.
+fn span(function: &'static str, retry: u32) -> tracing::Span {
+    tracing::debug_span!("try", function, number = retry.saturating_add(1))
 }
 
 #[cfg(test)]
@@ -102,6 +121,7 @@ mod tests {
         assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 
+    /// E5.
     #[test]
     fn jitter_is_uniform_from_zero_to_the_ceiling() {
         let ceiling = Duration::from_secs(1);

@@ -9,6 +9,8 @@
 //!   one call gets the probe's place.
 //! - The deadline runs from the first instruction of the call, not from the wait for a permit: waiting has a bound of its
 //!   own, and a slow queue must not look like a slow backend.
+//! - A health check goes round all but two: it has a permit of its own kind and the deadline. It is never refused by an
+//!   open breaker nor by a quarantine, and is not retried, so that what it says is the engine's real answer.
 //! - Everything that is held is a guard, so a caller that goes away gives everything back and counts as nothing.
 
 use std::time::Duration;
@@ -16,15 +18,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt, future::BoxFuture};
 use seawall_model::{
-    Inspection, Key, LogOptions, Page, Report, SessionId, SessionName, SessionSpec, Signal, Status, Unknown,
+    Inspection, InvalidSpec, Key, LogOptions, Page, Problem, Report, SessionId, SessionName, SessionSpec, Signal,
+    Status, Unknown,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::breaker::{Breaker, BreakerConfig, Verdict};
+use crate::breaker::{Breaker, BreakerConfig, BreakerStatus, Failure, Verdict};
+use crate::changes::Changes;
 use crate::deadline::within;
-use crate::limit::{Ceiling, Limit, LimitConfig};
-use crate::quarantine::{Quarantine, QuarantineConfig};
+use crate::limit::{Ceiling, Limit, LimitConfig, LimitStats, PoolStats};
+use crate::quarantine::{Quarantine, QuarantineConfig, Quarantined};
 use crate::retry::{RetryConfig, retrying};
 use crate::{Class, Deadlines, Error, ExecutionBackend, FaultKind, Info, LogStream};
 
@@ -32,7 +36,8 @@ use crate::{Class, Deadlines, Error, ExecutionBackend, FaultKind, Info, LogStrea
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct BulkheadConfig {
-    /// How long a call may take.
+    /// How long a call may take. Written in a table of its own, since the runtime needs it too.
+    #[serde(skip)]
     pub deadlines: Deadlines,
     /// How many at once.
     pub limit: LimitConfig,
@@ -44,15 +49,52 @@ pub struct BulkheadConfig {
     pub retry: RetryConfig,
 }
 
+impl BulkheadConfig {
+    /// Checks what types cannot say. Every problem is found, not only the first; fields are named as in a file.
+    ///
+    /// # Errors
+    /// A list of settings that cannot be as they are.
+    pub fn validate(&self) -> Result<(), InvalidSpec> {
+        let mut problems = Vec::new();
+        let mut refuse = |field: &str, message: &str| {
+            problems.push(Problem { field: field.to_owned(), message: message.to_owned() });
+        };
+        self.deadlines.check(&mut refuse);
+        self.limit.check(&mut refuse);
+        self.breaker.check(&mut refuse);
+        self.quarantine.check(&mut refuse);
+        self.retry.check(&mut refuse);
+        if problems.is_empty() { Ok(()) } else { Err(InvalidSpec { problems }) }
+    }
+}
+
+/// Takes the name of a setting that cannot be as it is, and what it may be.
+pub(crate) type Refuse<'a> = &'a mut dyn FnMut(&str, &str);
+
 /// A backend behind a bulkhead.
 #[derive(Debug)]
-pub struct Bulkhead<B> {
-    inner: B,
+pub struct Bulkhead<B: ?Sized> {
     deadlines: Deadlines,
     retry: RetryConfig,
     limit: Limit,
     breaker: Breaker,
     quarantine: Quarantine,
+    changes: Changes,
+    inner: B,
+}
+
+/// A bulkhead as `backend inspect` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BulkheadStatus {
+    /// Whether calls are let in.
+    pub breaker: BreakerStatus,
+    /// Permits of this backend, by kind.
+    pub permits: LimitStats,
+    /// Permits that all backends share.
+    pub host: PoolStats,
+    /// What is left alone now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantine: Vec<Quarantined>,
 }
 
 /// What the layers need to know of a call.
@@ -87,16 +129,20 @@ impl<'a> Call<'a> {
 impl<B> Bulkhead<B> {
     /// Puts a bulkhead round `inner`.
     pub fn new(inner: B, config: &BulkheadConfig, ceiling: Ceiling) -> Self {
+        let changes = Changes::default();
         Self {
-            inner,
             deadlines: config.deadlines,
             retry: config.retry,
-            limit: Limit::new(config.limit, ceiling),
-            breaker: Breaker::new(config.breaker),
-            quarantine: Quarantine::new(config.quarantine),
+            limit: Limit::new(config.limit, ceiling, changes.clone()),
+            breaker: Breaker::new(config.breaker, changes.clone()),
+            quarantine: Quarantine::new(config.quarantine, changes.clone()),
+            changes,
+            inner,
         }
     }
+}
 
+impl<B: ?Sized> Bulkhead<B> {
     /// Its breaker.
     pub fn breaker(&self) -> &Breaker {
         &self.breaker
@@ -110,6 +156,21 @@ impl<B> Bulkhead<B> {
     /// Its quarantine.
     pub fn quarantine(&self) -> &Quarantine {
         &self.quarantine
+    }
+
+    /// What it tells of itself.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Everything that is to be shown of it.
+    pub fn status(&self) -> BulkheadStatus {
+        BulkheadStatus {
+            breaker: self.breaker.status(),
+            permits: self.limit.stats(),
+            host: self.limit.ceiling().stats(),
+            quarantine: self.quarantine.list(),
+        }
     }
 
     /// Every call of the trait is idempotent, hence every one is retried when the engine was unavailable.
@@ -134,17 +195,19 @@ impl<B> Bulkhead<B> {
         let answer = within(call.function, self.deadlines.of(call.class), made).await;
         if let About::Session(session) = call.about {
             match &answer {
-                Err(error) if is_guests_fault(error) => self.quarantine.faulted(call.function, session),
+                Err(error) if is_guests_fault(error) => {
+                    self.quarantine.faulted(call.function, session, error.to_string());
+                }
                 Err(Error::Unavailable { .. }) => {}
                 _ => self.quarantine.answered(call.function, session),
             }
         }
-        admission.settle(&verdict(&answer, call.about));
+        admission.settle(verdict(&answer, call));
         answer
     }
 }
 
-impl<B: ExecutionBackend> Bulkhead<B> {
+impl<B: ExecutionBackend + ?Sized> Bulkhead<B> {
     /// Asks about a batch, and halves one that made the plugin fault until the sessions at fault are alone. These are
     /// `unknown`; the others are answered as if nothing had been.
     fn inspect_from<'a>(&'a self, keys: &'a [Key], offset: usize) -> BoxFuture<'a, Result<Inspection, Error>> {
@@ -197,13 +260,17 @@ impl<B: ExecutionBackend> Bulkhead<B> {
 }
 
 #[async_trait]
-impl<B: ExecutionBackend> ExecutionBackend for Bulkhead<B> {
+impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Bulkhead<B> {
     fn info(&self) -> &Info {
         self.inner.info()
     }
 
     async fn check(&self) -> Result<Report, Error> {
-        self.call(Call::of("check", Class::Check), || self.inner.check()).await
+        let _permit = self.limit.acquire(Class::Check).await?;
+        let check = self.breaker.check();
+        let report = within("check", self.deadlines.of(Class::Check), self.inner.check()).await?;
+        check.answered();
+        Ok(report)
     }
 
     async fn create(&self, key: &Key, name: &SessionName, spec: &SessionSpec) -> Result<Status, Error> {
@@ -257,8 +324,9 @@ fn is_guests_fault(error: &Error) -> bool {
         | FaultKind::Memory
         | FaultKind::Deadline
         | FaultKind::Limit
-        | FaultKind::BadAnswer => true,
-        FaultKind::Instantiate | FaultKind::Internal => false,
+        | FaultKind::BadAnswer
+        | FaultKind::Instantiate => true,
+        FaultKind::PoolFull | FaultKind::Internal => false,
     }
 }
 
@@ -268,25 +336,64 @@ fn is_worth_halving(error: &Error) -> bool {
 }
 
 /// What an answer says about the backend. Whoever answers, if only "not found", is there (E14).
-fn verdict<T>(answer: &Result<T, Error>, about: About<'_>) -> Verdict {
-    match answer {
-        Ok(_) => Verdict::Success,
-        Err(error) => match error {
-            Error::NotFound(_)
-            | Error::Conflict { .. }
-            | Error::Invalid(_)
-            | Error::Denied(_)
-            | Error::Exhausted { .. }
-            | Error::Unsupported(_)
-            | Error::Other(_) => Verdict::Success,
-            Error::Unavailable { .. } => Verdict::Failure { culprit: None },
-            Error::Full { .. } | Error::Open { .. } | Error::Quarantined { .. } => Verdict::Nothing,
-            Error::Fault(_) if !is_guests_fault(error) => Verdict::Nothing,
-            Error::Fault(_) => match about {
-                About::Session(session) => Verdict::Failure { culprit: Some(session.clone()) },
-                About::Batch if is_worth_halving(error) => Verdict::Nothing,
-                About::Backend | About::Batch => Verdict::Failure { culprit: None },
-            },
+fn verdict<T>(answer: &Result<T, Error>, call: Call<'_>) -> Verdict {
+    let Err(error) = answer else { return Verdict::Success };
+    let failure = |culprit: Option<&SessionId>| {
+        let (function, culprit) = (call.function.into(), culprit.cloned());
+        Verdict::Failure(Failure { function, culprit, reason: error.to_string() })
+    };
+    match error {
+        Error::NotFound(_)
+        | Error::Conflict { .. }
+        | Error::Invalid(_)
+        | Error::Denied(_)
+        | Error::Exhausted { .. }
+        | Error::Unsupported(_)
+        | Error::Other(_) => Verdict::Success,
+        Error::Unavailable { .. } => failure(None),
+        Error::Full(_) | Error::Open { .. } | Error::Quarantined { .. } => Verdict::Nothing,
+        Error::Fault(_) if !is_guests_fault(error) => Verdict::Nothing,
+        Error::Fault(_) => match call.about {
+            About::Session(session) => failure(Some(session)),
+            About::Batch if is_worth_halving(error) => Verdict::Nothing,
+            About::Backend | About::Batch => failure(None),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_every_bad_setting_is_named_at_once() {
+        assert_eq!(BulkheadConfig::default().validate(), Ok(()));
+        let zero = Duration::ZERO;
+        let bad = BulkheadConfig {
+            deadlines: Deadlines { check: zero, ..Deadlines::default() },
+            limit: LimitConfig { calls: 0, calls_wait: Duration::MAX, ..LimitConfig::default() },
+            breaker: BreakerConfig { failures: 0, open_for: zero, successes: 0 },
+            quarantine: QuarantineConfig { faults: 0, first: zero, longest: Duration::MAX },
+            retry: RetryConfig { retries: 101, backoff: zero, max_backoff: Duration::MAX },
+        };
+        let problems = bad.validate().unwrap_err().problems;
+        let fields: Vec<_> = problems.iter().map(|problem| problem.field.as_str()).collect();
+        assert_eq!(
+            fields,
+            [
+                "deadlines.check",
+                "limit.calls",
+                "limit.calls-wait",
+                "breaker.failures",
+                "breaker.successes",
+                "breaker.open-for",
+                "quarantine.faults",
+                "quarantine.first",
+                "quarantine.longest",
+                "retry.retries",
+                "retry.backoff",
+                "retry.max-backoff",
+            ]
+        );
     }
 }

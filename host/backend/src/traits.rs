@@ -1,5 +1,7 @@
 //! The trait that every execution backend implements.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use seawall_model::{Inspection, Key, LogOptions, Page, Report, SessionId, SessionName, SessionSpec, Signal, Status};
 use serde::{Deserialize, Serialize};
@@ -90,4 +92,44 @@ fn unsupported(info: &Info, session: &SessionId, interface: Interface) -> Error 
         info.name,
         interface.as_str()
     ))
+}
+
+/// One backend with several owners.
+#[async_trait]
+impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Arc<B> {
+    fn info(&self) -> &Info {
+        (**self).info()
+    }
+
+    async fn check(&self) -> Result<Report, Error> {
+        (**self).check().await
+    }
+
+    async fn create(&self, key: &Key, name: &SessionName, spec: &SessionSpec) -> Result<Status, Error> {
+        (**self).create(key, name, spec).await
+    }
+
+    async fn start(&self, key: &Key) -> Result<Status, Error> {
+        (**self).start(key).await
+    }
+
+    async fn signal(&self, key: &Key, signal: Signal) -> Result<(), Error> {
+        (**self).signal(key, signal).await
+    }
+
+    async fn remove(&self, key: &Key, force: bool) -> Result<(), Error> {
+        (**self).remove(key, force).await
+    }
+
+    async fn inspect(&self, keys: &[Key]) -> Result<Inspection, Error> {
+        (**self).inspect(keys).await
+    }
+
+    async fn list(&self, cursor: Option<&str>) -> Result<Page, Error> {
+        (**self).list(cursor).await
+    }
+
+    async fn logs(&self, key: &Key, options: &LogOptions) -> Result<LogStream, Error> {
+        (**self).logs(key, options).await
+    }
 }

@@ -1,13 +1,14 @@
 //! The whole bulkhead round a backend that does as it is told, with a paused clock.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
-use seawall_backend::breaker::BreakerState;
+use seawall_backend::breaker::{BreakerState, Failure, Verdict};
+use seawall_backend::changes::Change;
 use seawall_backend::limit::{Ceiling, LimitConfig};
 use seawall_backend::{
     Bulkhead, BulkheadConfig, Deadlines, Error, ExecutionBackend, Fault, FaultKind, Info, Interface, LogChunk,
@@ -26,6 +27,12 @@ struct Scripted {
     calls: AtomicU32,
     unavailable: AtomicU32,
     poisonous: HashSet<SessionId>,
+    /// Nobody is poisonous any more.
+    well: AtomicBool,
+    /// Whatever is asked about one session, this is the answer.
+    answers: Option<Error>,
+    /// Whatever is asked about one session, it panics, as a defect of the host would.
+    panics: bool,
     /// `list` waits for one of these.
     gate: Semaphore,
 }
@@ -44,6 +51,9 @@ impl Scripted {
             calls: AtomicU32::new(0),
             unavailable: AtomicU32::new(0),
             poisonous: HashSet::new(),
+            well: AtomicBool::new(false),
+            answers: None,
+            panics: false,
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
         }
     }
@@ -66,13 +76,22 @@ impl Scripted {
 
     fn about(&self, key: &Key) -> Result<(), Error> {
         self.call()?;
-        if self.poisonous.contains(&key.session) { Err(trap()) } else { Ok(()) }
+        assert!(!self.panics, "as a defect of the host would");
+        if let Some(answer) = &self.answers {
+            return Err(answer.clone());
+        }
+        let poisonous = self.poisonous.contains(&key.session) && !self.well.load(Ordering::SeqCst);
+        if poisonous { Err(trap()) } else { Ok(()) }
     }
 }
 
 fn trap() -> Error {
     let message = "trapped: unreachable".into();
     Error::Fault(Fault { kind: FaultKind::Trap, function: "inspect", message, backtrace: Vec::new() })
+}
+
+fn failure() -> Verdict {
+    Verdict::Failure(Failure { function: "start".into(), culprit: None, reason: "away".to_owned() })
 }
 
 fn running() -> Status {
@@ -86,19 +105,8 @@ fn running() -> Status {
     }
 }
 
-#[derive(Clone)]
-struct Shared(Arc<Scripted>);
-
-impl std::ops::Deref for Shared {
-    type Target = Scripted;
-
-    fn deref(&self) -> &Scripted {
-        &self.0
-    }
-}
-
 #[async_trait]
-impl ExecutionBackend for Shared {
+impl ExecutionBackend for Scripted {
     fn info(&self) -> &Info {
         &self.info
     }
@@ -153,23 +161,23 @@ fn key() -> Key {
     Key { session: SessionId::random(), incarnation: 1, handle: None }
 }
 
-fn bulkhead(backend: &Shared) -> Bulkhead<Shared> {
+fn bulkhead(backend: &Arc<Scripted>) -> Bulkhead<Arc<Scripted>> {
     Bulkhead::new(backend.clone(), &BulkheadConfig::default(), Ceiling::new(64))
 }
 
 /// A bulkhead with one permit, and the call that holds it for as long as the gate is shut.
-async fn full() -> (Shared, Arc<Bulkhead<Shared>>, JoinHandle<Result<Page, Error>>) {
-    let backend = Shared(Arc::new(Scripted { gate: Semaphore::new(0), ..Scripted::new() }));
+async fn full() -> (Arc<Scripted>, Arc<Bulkhead<Arc<Scripted>>>, JoinHandle<Result<Page, Error>>) {
+    let backend = Arc::new(Scripted { gate: Semaphore::new(0), ..Scripted::new() });
     // Longer than any wait in these tests: this is not about deadlines.
     let deadlines = Deadlines { observe: Duration::from_secs(3600), ..Deadlines::default() };
-    let limit = LimitConfig { permits: 1, ..LimitConfig::default() };
+    let limit = LimitConfig { calls: 1, ..LimitConfig::default() };
     let config = BulkheadConfig { limit, deadlines, ..<_>::default() };
     let bulkhead = Arc::new(Bulkhead::new(backend.clone(), &config, Ceiling::new(64)));
     let stuck = tokio::spawn({
         let bulkhead = bulkhead.clone();
         async move { bulkhead.list(None).await }
     });
-    while bulkhead.limit().stats().in_flight == 0 {
+    while bulkhead.limit().stats().calls.in_flight == 0 {
         tokio::task::yield_now().await;
     }
     (backend, bulkhead, stuck)
@@ -181,7 +189,7 @@ async fn one_poisonous_session_is_found_and_the_others_are_answered() {
     for at in [0, 1, 499, 500, 999] {
         let mut scripted = Scripted::new();
         scripted.poisonous.insert(keys[at].session.clone());
-        let backend = Shared(Arc::new(scripted));
+        let backend = Arc::new(scripted);
         let bulkhead = bulkhead(&backend);
         for _ in 0..3 {
             let answer = bulkhead.inspect(&keys).await.unwrap();
@@ -190,9 +198,11 @@ async fn one_poisonous_session_is_found_and_the_others_are_answered() {
             assert_eq!(positions.len(), 999);
             assert!(!positions.contains(&at));
             assert_eq!(answer.unknown.iter().map(|unknown| unknown.position).collect::<Vec<_>>(), [at]);
+            // The whole, and both halves of what is left ten times: 2 log2(n) + 1.
+            assert!(backend.calls.swap(0, Ordering::SeqCst) <= 21, "finding it took too many calls");
         }
         assert_eq!(bulkhead.breaker().state(), BreakerState::Closed);
-        // Two sweeps of at most 21 calls find and confirm it; the third does not ask about it at all.
+        // Two sweeps find and confirm it; from the third on it is not asked about at all.
         assert_eq!(bulkhead.quarantine().list().len(), 1);
         let before = backend.calls();
         bulkhead.inspect(&keys).await.unwrap();
@@ -205,19 +215,17 @@ async fn a_backend_that_fails_for_every_session_is_opened_not_bisected_for_ever(
     let keys: Vec<_> = (0..1000).map(|_| key()).collect();
     let mut scripted = Scripted::new();
     scripted.poisonous.extend(keys.iter().map(|key| key.session.clone()));
-    let backend = Shared(Arc::new(scripted));
+    let backend = Arc::new(scripted);
     let bulkhead = bulkhead(&backend);
     assert!(matches!(bulkhead.inspect(&keys).await, Err(Error::Open { .. })));
     assert!(backend.calls() < 50, "{} calls", backend.calls());
 }
 
+/// E15.
 #[tokio::test(start_paused = true)]
 async fn an_open_breaker_answers_at_once_though_every_permit_is_taken() {
     let (backend, bulkhead, stuck) = full().await;
-    for _ in 0..5 {
-        let failure = seawall_backend::breaker::Verdict::Failure { culprit: None };
-        bulkhead.breaker().admit().unwrap().settle(&failure);
-    }
+    open(&bulkhead);
     let begun = tokio::time::Instant::now();
     assert!(matches!(bulkhead.start(&key()).await, Err(Error::Open { .. })));
     assert_eq!(begun.elapsed(), Duration::ZERO);
@@ -225,41 +233,260 @@ async fn an_open_breaker_answers_at_once_though_every_permit_is_taken() {
     stuck.abort();
 }
 
+/// E12.
 #[tokio::test(start_paused = true)]
 async fn a_full_bulkhead_is_busy_and_not_down() {
     let (_, bulkhead, stuck) = full().await;
     for _ in 0..10 {
-        assert!(matches!(bulkhead.start(&key()).await, Err(Error::Full { .. })));
+        assert!(matches!(bulkhead.start(&key()).await, Err(Error::Full(_))));
     }
     assert_eq!(bulkhead.breaker().state(), BreakerState::Closed);
     assert!(bulkhead.check().await.is_ok(), "a probe was kept out by a full bulkhead");
     stuck.abort();
 }
 
+/// E3.
 #[tokio::test(start_paused = true)]
 async fn no_work_starts_for_a_caller_that_is_gone() {
-    let backend = Shared(Arc::new(Scripted::new()));
-    let bulkhead = bulkhead(&backend);
-    drop(bulkhead.start(&key()));
+    let backend = Arc::new(Scripted::new());
+    let idle = bulkhead(&backend);
+    drop(idle.start(&key()));
     assert_eq!(backend.calls(), 0);
-    assert_eq!(bulkhead.limit().stats().in_flight, 0);
+    assert_eq!(idle.limit().stats().calls.in_flight, 0);
+}
+
+/// E3, E17.
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_leaves_the_queue_starts_nothing_when_a_permit_comes_free() {
+    let (backend, bulkhead, stuck) = full().await;
+    let waiting = tokio::spawn({
+        let bulkhead = bulkhead.clone();
+        async move { bulkhead.start(&key()).await }
+    });
+    while bulkhead.limit().stats().calls.queued == 0 {
+        tokio::task::yield_now().await;
+    }
+    waiting.abort();
+    assert!(waiting.await.unwrap_err().is_cancelled());
+    backend.gate.add_permits(1);
+    assert!(stuck.await.unwrap().is_ok());
+    assert_eq!(backend.calls(), 1, "only the call that held the permit was made");
+    assert_eq!(bulkhead.limit().stats().calls.in_flight, 0);
+}
+
+/// E1: through the whole stack.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_finds_out_and_is_cancelled_or_panics_lets_the_next_one_find_out() {
+    let backend = Arc::new(Scripted { gate: Semaphore::new(0), panics: true, ..Scripted::new() });
+    let bulkhead = Arc::new(bulkhead(&backend));
+    open(&bulkhead);
+    tokio::time::advance(Duration::from_secs(30)).await;
+    assert!(tokio::time::timeout(Duration::from_secs(1), bulkhead.list(None)).await.is_err());
+    assert_eq!(bulkhead.breaker().state(), BreakerState::HalfOpen);
+    let inside = bulkhead.clone();
+    let panicked = tokio::spawn(async move { inside.start(&key()).await });
+    assert!(panicked.await.unwrap_err().is_panic());
+    for _ in 0..2 {
+        backend.gate.add_permits(1);
+        assert!(bulkhead.list(None).await.is_ok());
+    }
+    assert_eq!(bulkhead.breaker().state(), BreakerState::Closed);
+}
+
+fn open(bulkhead: &Bulkhead<Arc<Scripted>>) {
+    while let Ok(admission) = bulkhead.breaker().admit() {
+        admission.settle(failure());
+    }
+    assert_eq!(bulkhead.breaker().state(), BreakerState::Open);
+}
+
+/// E14.
+#[tokio::test(start_paused = true)]
+async fn the_callers_own_mistakes_are_answers_and_no_failures() {
+    let answers = [
+        Error::NotFound("no such workload".into()),
+        Error::conflict("it runs"),
+        Error::invalid("image", "missing"),
+        Error::Denied("not granted".into()),
+        Error::Unsupported("no logs".into()),
+        Error::Exhausted { message: "quota".into(), retry_after: None },
+        Error::Other("a bad day".into()),
+    ];
+    for answer in answers {
+        let backend = Arc::new(Scripted { answers: Some(answer.clone()), ..Scripted::new() });
+        let bulkhead = bulkhead(&backend);
+        for _ in 0..100 {
+            assert_eq!(bulkhead.start(&key()).await, Err(answer.clone()));
+        }
+        assert_eq!(bulkhead.breaker().state(), BreakerState::Closed, "{answer}");
+        assert_eq!(backend.calls(), 100, "{answer} was tried again");
+    }
+}
+
+/// E13: through the whole stack.
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_a_call_from_before_the_breaker_opened_changes_nothing() {
+    let backend = Arc::new(Scripted { gate: Semaphore::new(0), ..Scripted::new() });
+    let bulkhead = Arc::new(bulkhead(&backend));
+    let late = tokio::spawn({
+        let bulkhead = bulkhead.clone();
+        async move { bulkhead.list(None).await }
+    });
+    while bulkhead.limit().stats().calls.in_flight == 0 {
+        tokio::task::yield_now().await;
+    }
+    open(&bulkhead);
+    backend.gate.add_permits(1);
+    assert!(late.await.unwrap().is_ok());
+    assert_eq!(bulkhead.breaker().state(), BreakerState::Open);
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_check_always_tells_how_the_engine_is_and_is_asked_once() {
+    let (backend, bulkhead, stuck) = full().await;
+    open(&bulkhead);
+    backend.unavailable.store(1, Ordering::SeqCst);
+    assert_eq!(bulkhead.check().await, Err(Error::unavailable("away")));
+    assert_eq!(backend.calls(), 1, "it was tried again");
+    assert_eq!(bulkhead.breaker().state(), BreakerState::Open);
+    assert!(bulkhead.check().await.is_ok());
+    assert_eq!(bulkhead.breaker().state(), BreakerState::HalfOpen);
+    stuck.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_checks_open_nothing() {
+    let backend = Arc::new(Scripted::new());
+    let bulkhead = bulkhead(&backend);
+    backend.unavailable.store(u32::MAX, Ordering::SeqCst);
+    for _ in 0..100 {
+        assert!(bulkhead.check().await.is_err());
+    }
+    assert_eq!(bulkhead.breaker().state(), BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poisonous_session_is_left_alone_for_longer_each_time_and_released_when_it_is_well() {
+    let poisonous = key();
+    let mut scripted = Scripted::new();
+    scripted.poisonous.insert(poisonous.session.clone());
+    let backend = Arc::new(scripted);
+    let bulkhead = bulkhead(&backend);
+    let mut told = bulkhead.changes().subscribe();
+    let mut refused_for = Vec::new();
+    while refused_for.len() < 3 {
+        match bulkhead.start(&poisonous).await {
+            Err(Error::Quarantined { function: "start", retry_after, .. }) => {
+                refused_for.push(retry_after.as_secs());
+                assert!(bulkhead.start(&key()).await.is_ok(), "a neighbour was refused");
+                tokio::time::advance(retry_after).await;
+            }
+            Err(Error::Fault(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(refused_for, [5, 10, 20]);
+    assert_eq!(bulkhead.breaker().state(), BreakerState::Closed);
+    backend.well.store(true, Ordering::SeqCst);
+    assert!(bulkhead.start(&poisonous).await.is_ok());
+    assert_eq!(bulkhead.status().quarantine, []);
+    let mut changes = Vec::new();
+    while let Ok(change) = told.try_recv() {
+        changes.push(change);
+    }
+    let begun = changes.iter().filter(|change| matches!(change, Change::Quarantined(_))).count();
+    assert_eq!((begun, changes.len()), (3, 4));
+    assert!(matches!(&changes[3], Change::Released { function: "start", session } if *session == poisonous.session));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_is_behind_finds_the_last_state_in_the_status() {
+    let backend = Arc::new(Scripted::new());
+    let bulkhead = bulkhead(&backend);
+    let mut told = bulkhead.changes().subscribe();
+    for _ in 0..200 {
+        open(&bulkhead);
+        tokio::time::advance(Duration::from_secs(30)).await;
+        bulkhead.start(&key()).await.unwrap();
+        bulkhead.start(&key()).await.unwrap();
+    }
+    assert!(told.try_recv().is_err_and(|error| error.to_string().contains("lagged")));
+    assert_eq!(bulkhead.status().breaker.state, BreakerState::Closed);
+}
+
+/// A subscriber that keeps what spans and events say.
+#[derive(Clone, Default)]
+struct Trace(Arc<Mutex<Vec<BTreeMap<&'static str, String>>>>);
+
+impl Trace {
+    fn keep(&self, name: &'static str, record: impl FnOnce(&mut Fields)) {
+        let mut fields = Fields(BTreeMap::from([("name", name.to_owned())]));
+        record(&mut fields);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(fields.0);
+    }
+}
+
+struct Fields(BTreeMap<&'static str, String>);
+
+impl tracing::field::Visit for Fields {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0.insert(field.name(), format!("{value:?}").trim_matches('"').to_owned());
+    }
+}
+
+impl tracing::Subscriber for Trace {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("seawall_backend")
+    }
+
+    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        self.keep(span.metadata().name(), |fields| span.record(fields));
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        self.keep("event", |fields| event.record(fields));
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_try_is_in_the_trace_with_its_number_and_the_wait_before_the_next() {
+    let trace = Trace::default();
+    let _guard = tracing::subscriber::set_default(trace.clone());
+    let backend = Arc::new(Scripted::new());
+    backend.unavailable.store(2, Ordering::SeqCst);
+    assert!(bulkhead(&backend).start(&key()).await.is_ok());
+    let kept = trace.0.lock().unwrap().clone();
+    let said: Vec<_> = kept.iter().map(|fields| (fields["name"].as_str(), fields["number"].as_str())).collect();
+    assert_eq!(said, [("try", "1"), ("event", "1"), ("try", "2"), ("event", "2"), ("try", "3")]);
+    assert!(kept.iter().all(|fields| fields["function"] == "start"), "{kept:?}");
+    assert!(kept.iter().filter(|fields| fields["name"] == "event").all(|fields| fields.contains_key("wait")));
+}
+
+/// E14.
+#[tokio::test(start_paused = true)]
 async fn a_cancelled_call_gives_its_permit_back_and_is_no_failure() {
-    let backend = Shared(Arc::new(Scripted { gate: Semaphore::new(0), ..Scripted::new() }));
+    let backend = Arc::new(Scripted { gate: Semaphore::new(0), ..Scripted::new() });
     let bulkhead = bulkhead(&backend);
     for _ in 0..20 {
         let cancelled = tokio::time::timeout(Duration::from_millis(1), bulkhead.list(None)).await;
         assert!(cancelled.is_err());
     }
-    assert_eq!(bulkhead.limit().stats().in_flight, 0);
+    assert_eq!(bulkhead.limit().stats().calls.in_flight, 0);
     assert_eq!(bulkhead.breaker().state(), BreakerState::Closed);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_short_outage_is_retried_and_a_long_one_opens_the_breaker() {
-    let backend = Shared(Arc::new(Scripted::new()));
+    let backend = Arc::new(Scripted::new());
     let bulkhead = bulkhead(&backend);
     backend.unavailable.store(2, Ordering::SeqCst);
     assert!(bulkhead.start(&key()).await.is_ok());
@@ -273,16 +500,17 @@ async fn a_short_outage_is_retried_and_a_long_one_opens_the_breaker() {
     assert_eq!(bulkhead.breaker().state(), BreakerState::Closed);
 }
 
+/// E4.
 #[tokio::test(start_paused = true)]
 async fn a_stream_outlives_the_deadline_and_keeps_its_permit_until_it_is_dropped() {
-    let backend = Shared(Arc::new(Scripted::new()));
+    let backend = Arc::new(Scripted::new());
     let bulkhead = bulkhead(&backend);
     let mut stream = bulkhead.logs(&key(), &LogOptions::default()).await.unwrap();
     for at in 0..10 {
         assert_eq!(stream.next().await.unwrap().unwrap().bytes, at.to_string());
     }
-    assert_eq!(bulkhead.limit().stats().streams, 1);
-    assert_eq!(bulkhead.limit().stats().in_flight, 0);
+    assert_eq!(bulkhead.limit().stats().streams.in_flight, 1);
+    assert_eq!(bulkhead.limit().stats().calls.in_flight, 0);
     drop(stream);
-    assert_eq!(bulkhead.limit().stats().streams, 0);
+    assert_eq!(bulkhead.limit().stats().streams.in_flight, 0);
 }

@@ -5,17 +5,18 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
-use seawall_backend::{Error, ExecutionBackend, Fault, FaultKind};
-use seawall_model::{BackendName, SessionState, Timestamp};
+use seawall_backend::{Bulkhead, Error, ExecutionBackend, Fault, FaultKind};
+use seawall_model::{BackendName, SessionId, SessionState, Timestamp};
 use tokio::sync::Notify;
 
 use crate::health::{BackendHealth, BackendStatus, Condition, HealthCell};
 use crate::hints::Hints;
+use crate::why::KnownBackend;
 
 /// A configured backend.
 pub(crate) struct Backend {
     pub(crate) name: BackendName,
-    pub(crate) driver: Arc<dyn ExecutionBackend>,
+    pub(crate) driver: Arc<Bulkhead<dyn ExecutionBackend>>,
     pub(crate) hints: Hints,
     /// Asks for a check before the next one is due.
     pub(crate) check_now: Notify,
@@ -53,7 +54,7 @@ impl ConditionKind {
 }
 
 impl Backend {
-    pub(crate) fn new(name: BackendName, driver: Arc<dyn ExecutionBackend>, now: Timestamp) -> Arc<Self> {
+    pub(crate) fn new(name: BackendName, driver: Arc<Bulkhead<dyn ExecutionBackend>>, now: Timestamp) -> Arc<Self> {
         let known = Known { health: HealthCell::new(now), swept_at: None, conditions: BTreeMap::new() };
         Arc::new(Self { name, driver, hints: Hints::default(), check_now: Notify::new(), known: Mutex::new(known) })
     }
@@ -97,6 +98,7 @@ impl Backend {
     /// All that is known, in one look.
     pub(crate) fn status(&self, sessions: BTreeMap<SessionState, usize>) -> BackendStatus {
         let info = self.driver.info().clone();
+        let bulkhead = self.driver.status();
         self.known(|known| BackendStatus {
             name: self.name.clone(),
             info,
@@ -109,7 +111,21 @@ impl Backend {
             report: known.health.report.clone(),
             swept_at: known.swept_at,
             conditions: known.conditions.values().cloned().collect(),
+            bulkhead,
             sessions,
+        })
+    }
+
+    /// What matters to one session.
+    pub(crate) fn why(&self, session: &SessionId) -> KnownBackend {
+        let mut bulkhead = self.driver.status();
+        bulkhead.quarantine.retain(|quarantined| quarantined.session == *session);
+        self.known(|known| KnownBackend {
+            health: known.health.health,
+            error: known.health.error.clone(),
+            swept_at: known.swept_at,
+            conditions: known.conditions.values().cloned().collect(),
+            bulkhead,
         })
     }
 }

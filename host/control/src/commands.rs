@@ -5,12 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use seawall_backend::breaker::BreakerState;
 use seawall_model::{
     BackendName, Desired, Health, InvalidName, InvalidSpec, Problem, Session, SessionId, SessionName, SessionSpec,
     SessionState, Signal,
 };
 use seawall_store::{Act, Intent, SessionRecord, Write};
 
+use crate::backend::Backend;
 use crate::change::Change;
 use crate::control::Control;
 use crate::core::Core;
@@ -41,8 +43,9 @@ impl Control {
     pub async fn start_session(&self, id: &SessionId) -> Result<Session, ControlError> {
         let entry = self.entry(id)?;
         self.request(|core| async move {
-            let health = core.backend(&entry.backend)?.health();
-            let error = core.backend(&entry.backend)?.error();
+            let backend = core.backend(&entry.backend)?;
+            let (health, error) = (backend.health(), backend.error());
+            let_in(backend)?;
             core.change(&entry, |draft, _| start(draft, health, error)).await?;
             kick(&core, &entry);
             Ok(entry.with(|cell| cell.session()))
@@ -126,6 +129,7 @@ impl Core {
         spec.validate()?;
         let backend = self.backend(&spec.backend)?;
         usable(&spec.backend, backend.health(), backend.error())?;
+        let_in(backend)?;
         let given = spec.name.is_some();
         let mut attempt = 0;
         loop {
@@ -227,6 +231,15 @@ fn made_name(backend: &BackendName, id: &SessionId) -> Result<SessionName, Contr
             problems: vec![Problem { field: "name".into(), message: error.to_string() }],
         })
     })
+}
+
+/// Nothing new is placed on a backend while its breaker is open. Whether it is full is seen by the call itself.
+fn let_in(backend: &Backend) -> Result<(), ControlError> {
+    let breaker = backend.driver.breaker();
+    if breaker.state() == BreakerState::Open {
+        breaker.ask().map_err(seawall_backend::Error::from)?;
+    }
+    Ok(())
 }
 
 /// B9.

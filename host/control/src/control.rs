@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use seawall_backend::{ExecutionBackend, LogStream};
+use seawall_backend::{Bulkhead, ExecutionBackend, LogStream};
 use seawall_model::{BackendName, LogOptions, Session, SessionId, SessionState};
 use seawall_store::{Event, Store};
 use tokio::sync::broadcast;
@@ -20,7 +20,7 @@ use crate::plan::{Action, plan};
 use crate::state::{Entry, Resolved, Sessions};
 use crate::sweep::Sweep;
 use crate::worker::kick;
-use crate::{BackendStatus, ControlConfig, ControlError, StartError, health};
+use crate::{BackendStatus, ControlConfig, ControlError, StartError, bulkhead, health};
 
 /// A handle of the control plane; clones are cheap and mean the same. Dropping all of them ends nothing: see
 /// [`Control::shutdown`].
@@ -37,7 +37,7 @@ impl Control {
     pub async fn start(
         config: ControlConfig,
         store: Store,
-        backends: BTreeMap<BackendName, Arc<dyn ExecutionBackend>>,
+        backends: BTreeMap<BackendName, Arc<Bulkhead<dyn ExecutionBackend>>>,
     ) -> Result<Self, StartError> {
         Self::start_at(Clock::System, config, store, backends).await
     }
@@ -47,7 +47,7 @@ impl Control {
         clock: Clock,
         config: ControlConfig,
         store: Store,
-        backends: BTreeMap<BackendName, Arc<dyn ExecutionBackend>>,
+        backends: BTreeMap<BackendName, Arc<Bulkhead<dyn ExecutionBackend>>>,
     ) -> Result<Self, StartError> {
         config.validate().map_err(StartError::Config)?;
         let kept = store.load().await.map_err(StartError::Store)?;
@@ -83,6 +83,9 @@ impl Control {
         }
         for backend in core.backends.values() {
             let name = backend.name.as_str();
+            let changes = backend.driver.changes().subscribe();
+            let listen = bulkhead::listen(Arc::clone(&core), Arc::clone(backend), changes);
+            core.tasks.spawn(listen.instrument(tracing::info_span!(parent: None, "bulkhead", backend = name)));
             let watch = health::watch(Arc::clone(&core), Arc::clone(backend));
             core.tasks.spawn(watch.instrument(tracing::info_span!(parent: None, "health", backend = name)));
             let sweep = Sweep::new(Arc::clone(&core), Arc::clone(backend)).run();

@@ -28,6 +28,10 @@ pub(crate) enum Kind {
     SessionHealthy,
     /// Its health check fails.
     SessionUnhealthy,
+    /// A function of the plugin faulted about it too often, and is left alone about it for a while.
+    SessionQuarantined,
+    /// A function that was left alone about it answered about it.
+    SessionReleased,
     /// It and its record are gone.
     SessionRemoved,
     /// The health of a backend, by what it became.
@@ -46,6 +50,14 @@ pub(crate) enum Kind {
     BackendNotBelieved,
     /// Sessions that outlived the daemon were met again.
     BackendAdopted,
+    /// Its breaker, by what it became. While it goes to and fro between half-open and open, only the first of each.
+    BackendBreakerOpen,
+    /// See [`Kind::BackendBreakerOpen`].
+    BackendBreakerHalfOpen,
+    /// See [`Kind::BackendBreakerOpen`].
+    BackendBreakerClosed,
+    /// Calls are refused for want of permits. Told again only after a minute without a refusal.
+    BackendFull,
     /// A workload of this host that no session owns.
     OrphanFound,
     /// It was removed.
@@ -67,6 +79,8 @@ impl Kind {
             Self::SessionRetrying => "session.retrying",
             Self::SessionHealthy => "session.healthy",
             Self::SessionUnhealthy => "session.unhealthy",
+            Self::SessionQuarantined => "session.quarantined",
+            Self::SessionReleased => "session.released",
             Self::SessionRemoved => "session.removed",
             Self::BackendHealthy => "backend.healthy",
             Self::BackendDegraded => "backend.degraded",
@@ -76,6 +90,10 @@ impl Kind {
             Self::BackendReachable => "backend.reachable",
             Self::BackendNotBelieved => "backend.not_believed",
             Self::BackendAdopted => "backend.adopted",
+            Self::BackendBreakerOpen => "backend.breaker_open",
+            Self::BackendBreakerHalfOpen => "backend.breaker_half_open",
+            Self::BackendBreakerClosed => "backend.breaker_closed",
+            Self::BackendFull => "backend.full",
             Self::OrphanFound => "orphan.found",
             Self::OrphanRemoved => "orphan.removed",
         }

@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use seawall_backend::{Error, Info};
+use seawall_backend::{BulkheadStatus, Error, ExecutionBackend as _, Info};
 use seawall_model::{BackendName, Report, SessionState, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -107,6 +107,8 @@ pub struct BackendStatus {
     /// What an operator should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// What bounds calls of it.
+    pub bulkhead: BulkheadStatus,
     /// Its sessions, by state; states without any are absent.
     pub sessions: BTreeMap<SessionState, usize>,
 }
@@ -160,12 +162,16 @@ impl HealthCell {
             Checked::Answer(Err(error)) => {
                 self.error = Some(error.to_string());
                 match error {
+                    // Busy is not down (B8).
+                    error if error.is_busy() => {
+                        self.failures = 0;
+                        BackendHealth::Degraded
+                    }
                     Error::Denied(_) => {
                         self.failures = self.failures.saturating_add(1);
                         BackendHealth::Unauthenticated
                     }
-                    // Busy is not down (B8).
-                    Error::Exhausted { .. } | Error::Full { .. } => {
+                    Error::Exhausted { .. } => {
                         self.failures = 0;
                         BackendHealth::Degraded
                     }
@@ -239,7 +245,7 @@ pub(crate) async fn watch(core: Arc<Core>, backend: Arc<Backend>) {
 const SOONEST: Duration = Duration::from_millis(500);
 
 /// What waited for the backend need not wait any longer.
-fn wake(core: &Arc<Core>, backend: &Backend) {
+pub(crate) fn wake(core: &Arc<Core>, backend: &Backend) {
     for entry in core.sessions.on(&backend.name, |cell| cell.working) {
         entry.with(|cell| cell.marks.retry_at = None);
         kick(core, &entry);

@@ -14,14 +14,16 @@
 //! backend is asked. *Unknown is not gone.* An error from a backend changes nothing but what is shown; a workload that
 //! one answer leaves out is only missing until a complete listing that began later confirms it.
 //!
-//! Tasks: one sweep and one check for each backend, one worker for each session that has work and none for an idle
+//! Tasks: one sweep, one check and one listener to the bulkhead for each backend, one worker for each session that has work and none for an idle
 //! one. All are joined by [`Control::shutdown`].
 //!
 //! Deliberately absent: wasmtime, Docker, HTTP. Backends are reached through
-//! [`ExecutionBackend`](seawall_backend::ExecutionBackend) alone.
+//! [`ExecutionBackend`](seawall_backend::ExecutionBackend) alone, and each from behind its
+//! [`Bulkhead`](seawall_backend::Bulkhead): there is no way to hand over one without.
 
 mod backend;
 mod backoff;
+mod bulkhead;
 mod change;
 mod clock;
 mod commands;
@@ -42,6 +44,7 @@ mod state;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod why;
 mod worker;
 
 pub use config::{Backoff, CheckConfig, ControlConfig};
@@ -49,3 +52,4 @@ pub use control::Control;
 pub use error::{ControlError, ShutdownError, StartError};
 pub use health::{BackendHealth, BackendStatus, Condition};
 pub use shutdown::Shutdown;
+pub use why::{KnownBackend, LastError, Observed, OpenAct, Restart, Retry, Why, WhyBackend};

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use seawall_backend::ExecutionBackend as _;
 use seawall_model::{Incarnation, Key, SessionId, SessionState, Timestamp, Workload};
 
 use crate::backend::{Backend, call};

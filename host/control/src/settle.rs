@@ -43,6 +43,19 @@ pub(crate) enum Call {
     Remove(Incarnation),
 }
 
+impl Call {
+    /// The backend's function.
+    pub(crate) fn function(&self) -> &'static str {
+        match self {
+            Self::Look => "inspect",
+            Self::Create => "create",
+            Self::Start => "start",
+            Self::Signal(_) => "signal",
+            Self::Remove(_) => "remove",
+        }
+    }
+}
+
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
@@ -203,18 +216,24 @@ fn failed(session: &mut Draft, call: &Call, error: &Error, context: &Context<'_>
         session.marks.retry_at = None;
         return;
     }
+    if let Some(after) = error.not_asked() {
+        // Nobody was asked, hence nothing failed. Spread, so that those who were sent away together do not come back so.
+        let delay = after.min(LONGEST_HINT) + context.config.retry.first.mul_f64(context.jitter);
+        put_off(session, &error.to_string(), delay, context);
+        return;
+    }
     let hint = match error {
         Error::Conflict { retry_after, .. }
         | Error::Exhausted { retry_after, .. }
         | Error::Unavailable { retry_after, .. } => *retry_after,
-        Error::Full { retry_after, .. } | Error::Open { retry_after } | Error::Quarantined { retry_after, .. } => {
-            Some(*retry_after)
-        }
         Error::NotFound(_)
         | Error::Invalid(_)
         | Error::Denied(_)
         | Error::Unsupported(_)
         | Error::Other(_)
+        | Error::Full(_)
+        | Error::Open { .. }
+        | Error::Quarantined { .. }
         | Error::Fault(_) => None,
     };
     later(session, &error.to_string(), hint, context);
@@ -240,7 +259,10 @@ fn refused(session: &mut Draft, call: &Call, error: &Error, context: &Context<'_
 fn later(session: &mut Draft, why: &str, hint: Option<Duration>, context: &Context<'_>) {
     session.marks.attempts = session.marks.attempts.saturating_add(1);
     let delay = context.config.retry.delay(session.marks.attempts, context.jitter);
-    let delay = delay.max(hint.unwrap_or_default().min(LONGEST_HINT));
+    put_off(session, why, delay.max(hint.unwrap_or_default().min(LONGEST_HINT)), context);
+}
+
+fn put_off(session: &mut Draft, why: &str, delay: Duration, context: &Context<'_>) {
     session.marks.retry_at = Some(context.now + delay);
     if session.record.reason.as_deref() != Some(why) {
         session.record.reason = Some(why.to_owned());

@@ -3,15 +3,16 @@
 //! Two locks a session. `cell` is held for an instant and never over an await. `commit` is held from reading to
 //! publishing a [`Change`](crate::change::Change), over the write to the store.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use seawall_model::{BackendName, Session, SessionId, SessionName, SessionSpec, SessionState};
+use seawall_model::{BackendName, Session, SessionId, SessionName, SessionSpec, SessionState, Timestamp};
 use seawall_store::{Intent, SessionRecord};
 use tokio::sync::{Notify, watch};
 
 use crate::change::Right;
 use crate::draft::{Draft, Marks};
+use crate::why::LastError;
 
 /// A session.
 pub(crate) struct Entry {
@@ -23,6 +24,9 @@ pub(crate) struct Entry {
     /// Wakes its worker.
     pub(crate) work: Notify,
 }
+
+/// Enough to see what led to what.
+const ERRORS_KEPT: usize = 5;
 
 /// What is known of a session.
 pub(crate) struct Cell {
@@ -41,6 +45,10 @@ pub(crate) struct Cell {
     pub(crate) working: bool,
     /// Its worker has to look again before it may end.
     pub(crate) kicked: bool,
+    /// When the backend last answered about it.
+    pub(crate) seen_at: Option<Timestamp>,
+    /// What went wrong of late in calls about it, oldest first.
+    pub(crate) errors: VecDeque<LastError>,
 }
 
 impl Entry {
@@ -58,6 +66,8 @@ impl Entry {
                 acting: false,
                 working: false,
                 kicked: false,
+                seen_at: None,
+                errors: VecDeque::new(),
             }),
             commit: Arc::default(),
             changed: watch::Sender::new(()),
@@ -104,6 +114,22 @@ impl Entry {
 }
 
 impl Cell {
+    /// Remembers what went wrong in a call.
+    pub(crate) fn erred(&mut self, function: &str, message: &str, at: Timestamp) {
+        if let Some(last) = self.errors.back_mut()
+            && last.function == function
+            && last.message == message
+        {
+            last.at = at;
+            last.times = last.times.saturating_add(1);
+            return;
+        }
+        if self.errors.len() >= ERRORS_KEPT {
+            self.errors.pop_front();
+        }
+        self.errors.push_back(LastError { at, times: 1, function: function.to_owned(), message: message.to_owned() });
+    }
+
     /// To work out a change on.
     pub(crate) fn draft(&self) -> Draft {
         Draft {

@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use seawall_backend::Error;
+use seawall_backend::{Error, ExecutionBackend as _};
 use seawall_model::{Desired, Incarnation, Key, SessionId, Status, Workload};
 use tokio::time::Instant;
 
@@ -53,6 +53,17 @@ struct Question {
     entry: Arc<Entry>,
     key: Key,
     version: u64,
+}
+
+/// What came of questions.
+#[derive(Default)]
+struct Asked {
+    /// So many were left out.
+    missing: usize,
+    /// What went wrong.
+    failed: Option<String>,
+    /// Some were not asked about: the backend had its hands full.
+    busy: bool,
 }
 
 /// What is known of one session after a question.
@@ -104,10 +115,12 @@ impl Sweep {
     async fn full(&mut self) -> bool {
         let questions = self.questions(None);
         let count = questions.len();
-        let (missing, error) = self.ask(questions).await;
+        let Asked { missing, failed, busy } = self.ask(questions).await;
         let now = self.core.clock.now();
         let name = &self.backend.name;
-        match error {
+        match failed {
+            // Busy is not down (B8): the next sweep comes.
+            None if busy => {}
             None => {
                 self.backend.swept(now);
                 if self.backend.clear(ConditionKind::SweepFailed) {
@@ -134,7 +147,7 @@ impl Sweep {
 
     /// A few sessions that are about to change. Errors are left to the full sweep to report.
     async fn quick(&self, sessions: &BTreeSet<SessionId>) -> bool {
-        let (missing, _) = self.ask(self.questions(Some(sessions))).await;
+        let Asked { missing, .. } = self.ask(self.questions(Some(sessions))).await;
         for session in sessions {
             let Some(entry) = self.core.sessions.get(session) else { continue };
             let next = entry.with(|cell| {
@@ -163,27 +176,31 @@ impl Sweep {
         entries.into_iter().filter_map(question).collect()
     }
 
-    /// Asks, and takes in the answers. How many are missing, and what went wrong.
-    async fn ask(&self, mut questions: Vec<Question>) -> (usize, Option<String>) {
-        let (mut missing, mut failed) = (0, None);
+    /// Asks, and takes in the answers.
+    async fn ask(&self, mut questions: Vec<Question>) -> Asked {
+        let mut asked = Asked::default();
         while !questions.is_empty() {
             let rest = questions.split_off(questions.len().min(BATCH));
             let batch = std::mem::replace(&mut questions, rest);
             let error = match self.ask_batch(batch).await {
                 Ok(more) => {
-                    missing += more;
+                    asked.missing += more;
                     continue;
                 }
                 Err(error) => error,
             };
-            failed = Some(error.to_string());
+            if error.is_busy() {
+                asked.busy = true;
+                continue;
+            }
+            asked.failed = Some(error.to_string());
             if matches!(error, Error::Unavailable { .. } | Error::Open { .. }) {
                 // The next batch would fare no better, and may cost its whole deadline.
                 let why: Arc<str> = error.to_string().into();
                 questions.drain(..).for_each(|question| question.entry.doubt(&why));
             }
         }
-        (missing, failed)
+        asked
     }
 
     async fn ask_batch(&self, batch: Vec<Question>) -> Result<usize, Error> {
@@ -192,7 +209,7 @@ impl Sweep {
             Ok(answer) => answer,
             Err(error) => {
                 // Busy is not down: nothing was asked, and what is known is as good as it was.
-                if !matches!(error, Error::Full { .. }) {
+                if !error.is_busy() {
                     let why: Arc<str> = error.to_string().into();
                     batch.iter().for_each(|question| question.entry.doubt(&why));
                 }
@@ -207,6 +224,8 @@ impl Sweep {
         let mut sights = Vec::with_capacity(batch.len());
         for (position, question) in batch.into_iter().enumerate() {
             if let Some(why) = unknown.get(&position) {
+                let now = self.core.clock.now();
+                question.entry.with(|cell| cell.erred("inspect", why, now));
                 question.entry.doubt(&why.as_str().into());
             } else if let Some(status) = found.remove(&position) {
                 sights.push((question, Sight::Found(status)));
@@ -227,6 +246,9 @@ impl Sweep {
         for (Question { entry, version, .. }, sight) in sights {
             let current = |cell: &Cell| cell.version == version && !cell.acting;
             let news = entry.with(|cell| {
+                if current(cell) && matches!(sight, Sight::Found(_)) {
+                    cell.seen_at = Some(context.now);
+                }
                 current(cell)
                     && !cell.removed
                     && match &sight {
@@ -286,7 +308,9 @@ impl Sweep {
                 }
             }
             Err(error) => {
-                self.backend.raise(ConditionKind::ListFailed, error.to_string(), self.core.clock.now());
+                if !error.is_busy() {
+                    self.backend.raise(ConditionKind::ListFailed, error.to_string(), self.core.clock.now());
+                }
                 // What is missing waits for this. A partial listing confirms nothing.
                 self.next_list = Instant::now() + interval.min(spread(self.core.config.sweep_interval));
             }

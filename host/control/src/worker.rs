@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use seawall_backend::Error;
+use seawall_backend::{Error, ExecutionBackend as _};
 use seawall_model::{Desired, Key, Status, Timestamp};
 use seawall_store::Write;
 use tracing::Instrument as _;
@@ -153,7 +153,15 @@ impl Worker {
         let answer = self.ask(what);
         // Only a create may take long (an image). Cancel-safe: what a dropped call did is found out by the next.
         tokio::select! {
-            answer = answer => Some(Outcome::Answer(answer)),
+            answer = answer => {
+                let now = self.core.clock.now();
+                self.entry.with(|cell| match &answer {
+                    Ok(Some(_)) => cell.seen_at = Some(now),
+                    Ok(None) => {}
+                    Err(error) => cell.erred(what.function(), &error.to_string(), now),
+                });
+                Some(Outcome::Answer(answer))
+            }
             () = self.unwanted(), if *what == Call::Create => Some(Outcome::GivenUp),
             () = self.core.hard.cancelled() => None,
         }
@@ -176,7 +184,12 @@ impl Worker {
             Call::Look => {
                 let answer = call("inspect", driver.inspect(std::slice::from_ref(&key))).await?;
                 if let Some(unknown) = answer.unknown.into_iter().next() {
-                    return Err(Error::unavailable(unknown.reason));
+                    return Err(match driver.quarantine().left("inspect", &key.session) {
+                        Some(retry_after) => {
+                            Error::Quarantined { function: "inspect", session: key.session, retry_after }
+                        }
+                        None => Error::unavailable(unknown.reason),
+                    });
                 }
                 Ok(answer.found.into_iter().next().map(|found| found.status))
             }

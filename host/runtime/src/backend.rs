@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use seawall_backend::{Error, ExecutionBackend, Info, Interface, LogStream};
+use seawall_backend::{Error, ExecutionBackend, Info, Interface, LogStream, within};
 use seawall_capability::convert::{LARGEST_BATCH, Refusal, from_guest, to_guest};
 use seawall_capability::{ByteStream, Phase, Redactor};
 use seawall_model::{Found, Inspection, Key, LogOptions, Page, Report, SessionName, SessionSpec, Signal, Status};
@@ -20,11 +20,20 @@ use crate::{answer, fault, spec};
 pub struct WasmBackend {
     loaded: Arc<Loaded>,
     info: Arc<Info>,
+    /// Calls end at the deadline of their class.
+    timed: bool,
 }
 
 impl WasmBackend {
     pub(crate) fn new(loaded: Loaded, info: Info) -> Self {
-        Self { loaded: Arc::new(loaded), info: Arc::new(info) }
+        Self { loaded: Arc::new(loaded), info: Arc::new(info), timed: true }
+    }
+
+    /// The same, with deadlines left to whoever calls: the [`Bulkhead`](seawall_backend::Bulkhead) has one for every kind
+    /// of backend, and two timers on one call would race. The epoch still ends a guest that runs on.
+    #[must_use]
+    pub fn untimed(self) -> Self {
+        Self { timed: false, ..self }
     }
 
     pub(crate) fn loaded(&self) -> &Loaded {
@@ -55,7 +64,12 @@ impl WasmBackend {
         (Result<T, wit::Error>,): ComponentNamedList,
     {
         let called = self.loaded.call::<P, (Result<T, wit::Error>,)>(function, Phase::Serve, secrets.clone(), params);
-        match called.await? {
+        let called = if self.timed {
+            within(function.name, self.loaded.deadlines.of(function.class), called).await
+        } else {
+            called.await
+        };
+        match called? {
             ((Ok(answer),), store) => Ok((answer, store)),
             ((Err(error),), _) => {
                 let error = from_guest::error(error);

@@ -1,7 +1,5 @@
 //! Which kind of fault ended a call, and where in the guest.
 
-use std::time::Duration;
-
 use seawall_backend::{Fault, FaultKind};
 use seawall_capability::Breach;
 use wasmtime::component::ResourceTableError;
@@ -34,12 +32,6 @@ pub(crate) fn internal(function: &'static str, error: &wasmtime::Error) -> Fault
     Fault { kind: FaultKind::Internal, function, message, backtrace: Vec::new() }
 }
 
-/// The timer ended the call.
-pub(crate) fn deadline(function: &'static str, deadline: Duration) -> Fault {
-    let message = format!("took longer than its deadline of {deadline:?}");
-    Fault { kind: FaultKind::Deadline, function, message, backtrace: Vec::new() }
-}
-
 /// An answer that cannot be true.
 pub(crate) fn bad_answer(function: &'static str, reason: impl std::fmt::Display) -> Fault {
     let message = format!("gave an answer that cannot be: {reason}");
@@ -63,7 +55,7 @@ fn kind(stage: Stage, error: &wasmtime::Error, store: &Store<CallState>) -> (Fau
     }
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         return (
-            FaultKind::Instantiate,
+            FaultKind::PoolFull,
             "found no free instance: as many calls run as `runtime.pool` has room for".to_owned(),
         );
     }

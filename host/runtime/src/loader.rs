@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use seawall_backend::{Deadlines, Fault, Info};
+use seawall_backend::{Deadlines, Fault, Info, within};
 use seawall_capability::{GrantError, Granted, Grants, Import, Offer, Phase, Services, add_to_linker};
 use seawall_model::BackendName;
 use serde_json::{Map, Value};
@@ -271,18 +271,18 @@ fn compile(shared: &Shared, wasm: &[u8]) -> Result<Component, LoadError> {
 async fn typecheck(loaded: &Loaded) -> Result<(), LoadError> {
     let describe = &loaded.exports.describe;
     let mut store = loaded.store(describe, Phase::Describe, None)?;
-    let deadline = loaded.deadlines.of(describe.class);
-    let instance = match tokio::time::timeout(deadline, loaded.pre.instantiate_async(&mut store)).await {
-        Ok(Ok(instance)) => instance,
-        Ok(Err(error)) => return Err(fault::classify(describe.name, Stage::Instantiate, &error, &store).into()),
-        Err(_) => return Err(fault::deadline(describe.name, deadline).into()),
+    let trial = async {
+        let instance = loaded.pre.instantiate_async(&mut store).await;
+        instance.map_err(|error| fault::classify(describe.name, Stage::Instantiate, &error, &store))
     };
+    let instance = within(describe.name, loaded.deadlines.of(describe.class), trial).await?;
     loaded.exports.typecheck(&mut store, &instance)
 }
 
 async fn describe(loaded: &Loaded) -> Result<Info, LoadError> {
     let function = &loaded.exports.describe;
-    let ((info,), _): (signature::Info, _) = loaded.call(function, Phase::Describe, None, ()).await?;
+    let call = loaded.call(function, Phase::Describe, None, ());
+    let ((info,), _): (signature::Info, _) = within(function.name, loaded.deadlines.of(function.class), call).await?;
     let info = answer::info(info, loaded.exports.interfaces());
     Ok(info.map_err(|refusal| fault::bad_answer(function.name, refusal))?)
 }

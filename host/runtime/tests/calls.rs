@@ -139,6 +139,9 @@ async fn a_sleeping_plugin_meets_its_deadline() {
     let begun = Instant::now();
     assert_eq!(fault(backend.check().await).kind, FaultKind::Deadline);
     assert!(begun.elapsed() < Duration::from_secs(10));
+    // Behind a bulkhead the one deadline is the bulkhead's.
+    let longer = backend.untimed();
+    assert!(tokio::time::timeout(Duration::from_millis(500), longer.check()).await.is_err());
 }
 
 /// A paused clock only moves while nothing runs: the timer never comes, and the epoch is all there is.
@@ -184,7 +187,7 @@ async fn a_full_pool_is_said_to_be_full() {
     // On one thread: the other task runs, until it sleeps, before this one goes on.
     tokio::task::yield_now().await;
     let fault = fault(backend.start(&key()).await);
-    assert_eq!(fault.kind, FaultKind::Instantiate);
+    assert_eq!(fault.kind, FaultKind::PoolFull);
     assert!(fault.message.contains("runtime.pool"), "{}", fault.message);
     task.abort();
 }

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use seawall_backend::{ExecutionBackend, Info};
+use seawall_backend::limit::Ceiling;
+use seawall_backend::{Bulkhead, ExecutionBackend, Info};
 use seawall_control::{Control, Shutdown, ShutdownError};
 use seawall_model::{BackendName, InvalidSpec, Session, SessionState, Timestamp};
-use seawall_runtime::{LoadError, Plugin, Runtime, RuntimeError, Services};
+use seawall_runtime::{LoadError, Plugin, Runtime, RuntimeError, Services, WasmBackend};
 use seawall_store::{OpenError, Store};
 use tokio::task::JoinSet;
 use tracing::info;
@@ -206,18 +207,28 @@ fn beside_this_binary(name: &str) -> Result<PathBuf, StartError> {
     Ok(own.parent().unwrap_or(Path::new("/")).join(name))
 }
 
-type Loaded = (BTreeMap<BackendName, Arc<dyn ExecutionBackend>>, BTreeMap<BackendName, Schema>);
+/// Every backend is behind a bulkhead before anybody else sees it.
+type Driver = Arc<Bulkhead<dyn ExecutionBackend>>;
+
+type Loaded = (BTreeMap<BackendName, Driver>, BTreeMap<BackendName, Schema>);
 
 /// Loads every backend, all at once: the first start compiles, and has more than one processor for it.
 async fn load(settings: &Settings, runtime: &Runtime, services: Services) -> Result<Loaded, StartError> {
     let services = Arc::new(services);
+    let ceiling = Ceiling::new(settings.ceiling);
     let mut loading = JoinSet::new();
     for (name, backend) in &settings.backend {
         let found = find(name, backend, settings.plugins_dir.as_deref())?;
         let one = load_one(name.clone(), backend.clone(), found, runtime.clone(), Arc::clone(&services));
-        loading.spawn(one);
+        let (bulkhead, ceiling) = (backend.bulkhead, ceiling.clone());
+        loading.spawn(async move {
+            let (name, loaded) = one.await?;
+            // The bulkhead has a deadline for every kind of backend: the plugin's own timer would race it.
+            let driver: Driver = Arc::new(Bulkhead::new(loaded.untimed(), &bulkhead, ceiling));
+            Ok((name, driver))
+        });
     }
-    let mut backends: BTreeMap<BackendName, Arc<dyn ExecutionBackend>> = BTreeMap::new();
+    let mut backends: BTreeMap<BackendName, Driver> = BTreeMap::new();
     let mut options = BTreeMap::new();
     // All are joined, also after one failed: none may still use the store when it closes.
     let mut failed = None;
@@ -261,7 +272,7 @@ async fn load_one(
     found: Found,
     runtime: Runtime,
     services: Arc<Services>,
-) -> Result<(BackendName, Arc<dyn ExecutionBackend>), StartError> {
+) -> Result<(BackendName, WasmBackend), StartError> {
     let began = Instant::now();
     let plugin = backend.plugin.to_string();
     let fail = |source: Box<dyn std::error::Error + Send + Sync>| StartError::Plugin {
@@ -280,7 +291,7 @@ async fn load_one(
         config,
         grants: backend.grants,
         limits: backend.limits,
-        deadlines: backend.deadlines,
+        deadlines: Some(backend.deadlines),
     };
     let loaded = runtime.load(given, &services).await.map_err(|error: LoadError| fail(error.into()))?;
     let about = loaded.info();
@@ -290,7 +301,7 @@ async fn load_one(
         millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         "backend loaded"
     );
-    Ok((name, Arc::new(loaded)))
+    Ok((name, loaded))
 }
 
 /// Checks the backend's configuration against its plugin's schema, and makes the schema of options ready.

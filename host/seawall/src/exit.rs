@@ -174,7 +174,13 @@ fn of_problem(kind: Kind) -> Code {
         Kind::NotFound => Code::NotFound,
         Kind::Conflict | Kind::Ambiguous => Code::Conflict,
         Kind::Unsupported => Code::Unsupported,
-        Kind::Exhausted | Kind::Unavailable | Kind::Unhealthy | Kind::ShuttingDown => Code::Unavailable,
+        Kind::Exhausted
+        | Kind::Full
+        | Kind::Open
+        | Kind::Quarantined
+        | Kind::Unavailable
+        | Kind::Unhealthy
+        | Kind::ShuttingDown => Code::Unavailable,
         Kind::Fault | Kind::Deadline => Code::Fault,
         Kind::Store => Code::Storage,
         Kind::Internal => Code::Other,

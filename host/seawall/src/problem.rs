@@ -32,6 +32,12 @@ pub(crate) enum Kind {
     UnsupportedMedia,
     /// A pool or quota is used up for now.
     Exhausted,
+    /// The bulkhead round the backend is full: nothing was asked.
+    Full,
+    /// The backend failed too often and is left alone for a while: nothing was asked.
+    Open,
+    /// The plugin failed too often about this session, which is left alone for a while: nothing was asked.
+    Quarantined,
     /// The backend cannot do that at all.
     Unsupported,
     /// The plugin's call came to no answer.
@@ -51,7 +57,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 21] = [
         Self::Malformed,
         Self::Invalid,
         Self::Denied,
@@ -62,6 +68,9 @@ impl Kind {
         Self::TooLarge,
         Self::UnsupportedMedia,
         Self::Exhausted,
+        Self::Full,
+        Self::Open,
+        Self::Quarantined,
         Self::Unsupported,
         Self::Fault,
         Self::Deadline,
@@ -87,7 +96,9 @@ impl Kind {
             Self::Store | Self::Internal => 500,
             Self::Unsupported => 501,
             Self::Fault => 502,
-            Self::Unavailable | Self::Unhealthy | Self::ShuttingDown => 503,
+            Self::Full | Self::Open | Self::Quarantined | Self::Unavailable | Self::Unhealthy | Self::ShuttingDown => {
+                503
+            }
             Self::Deadline => 504,
         }
     }
@@ -105,6 +116,9 @@ impl Kind {
             Self::TooLarge => "too_large",
             Self::UnsupportedMedia => "unsupported_media",
             Self::Exhausted => "exhausted",
+            Self::Full => "full",
+            Self::Open => "open",
+            Self::Quarantined => "quarantined",
             Self::Unsupported => "unsupported",
             Self::Fault => "fault",
             Self::Deadline => "deadline",
@@ -128,6 +142,9 @@ impl Kind {
             Self::TooLarge => "The request is too large",
             Self::UnsupportedMedia => "The body must be JSON",
             Self::Exhausted => "Busy",
+            Self::Full => "The backend has as many calls as it may have",
+            Self::Open => "The backend is left alone for a while",
+            Self::Quarantined => "The session is left alone for a while",
             Self::Unsupported => "The backend cannot do that",
             Self::Fault => "The plugin's call came to no answer",
             Self::Deadline => "The plugin's call took too long",
@@ -215,8 +232,16 @@ impl Problem {
     }
 
     fn retry_after(mut self, after: Option<Duration>) -> Self {
-        self.retry_after_ms = after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        // Rounded up: who comes back then is not too early.
+        let millis = |after: Duration| u64::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        self.retry_after_ms = after.map(millis);
         self
+    }
+
+    /// The host did not ask the backend, and knows when it may again.
+    fn not_asked(kind: Kind, text: &str, retry_after: Duration) -> Self {
+        let seconds = retry_after.as_nanos().div_ceil(1_000_000_000);
+        Self::new(kind, format!("{text}; it is worth trying again in {seconds} s")).retry_after(Some(retry_after))
     }
 }
 
@@ -236,6 +261,7 @@ impl From<Fault> for Problem {
             | FaultKind::Limit
             | FaultKind::BadAnswer
             | FaultKind::Instantiate => Kind::Fault,
+            FaultKind::PoolFull => Kind::Full,
             FaultKind::Internal => Kind::Internal,
         };
         let detail = FaultDetail {
@@ -265,11 +291,9 @@ impl From<BackendError> for Problem {
             }
             BackendError::Unsupported(message) => Self::new(Kind::Unsupported, message),
             BackendError::Other(message) => Self::new(Kind::Internal, message),
-            BackendError::Full { retry_after, .. } => Self::new(Kind::Exhausted, text).retry_after(Some(retry_after)),
-            BackendError::Open { retry_after } => Self::new(Kind::Unavailable, text).retry_after(Some(retry_after)),
-            BackendError::Quarantined { retry_after, .. } => {
-                Self::new(Kind::Unavailable, text).retry_after(Some(retry_after))
-            }
+            BackendError::Full(full) => Self::not_asked(Kind::Full, &text, full.retry_after),
+            BackendError::Open { retry_after } => Self::not_asked(Kind::Open, &text, retry_after),
+            BackendError::Quarantined { retry_after, .. } => Self::not_asked(Kind::Quarantined, &text, retry_after),
             BackendError::Fault(fault) => fault.into(),
         }
     }
@@ -286,6 +310,28 @@ mod tests {
             let problem = Problem::new(kind, "what happened");
             let text = serde_json::to_string(&problem).unwrap();
             assert_eq!(serde_json::from_str::<Problem>(&text).unwrap(), problem);
+        }
+    }
+
+    #[test]
+    fn what_was_not_asked_says_when_to_come_back() {
+        let session = seawall_model::SessionId::random();
+        let retry_after = Duration::from_micros(1_500_100);
+        let full = seawall_backend::limit::Full {
+            kind: seawall_backend::limit::Kind::Stream,
+            permits: 200,
+            waited: Duration::ZERO,
+            retry_after,
+        };
+        let answers = [
+            (BackendError::Full(full), Kind::Full),
+            (BackendError::Open { retry_after }, Kind::Open),
+            (BackendError::Quarantined { function: "start", session, retry_after }, Kind::Quarantined),
+        ];
+        for (error, kind) in answers {
+            let problem = Problem::from(error);
+            assert_eq!((problem.kind, problem.status, problem.retry_after_ms), (kind, 503, Some(1501)));
+            assert!(problem.detail.ends_with("in 2 s"), "{}", problem.detail);
         }
     }
 

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use seawall_backend::ExecutionBackend;
+use seawall_backend::breaker::BreakerConfig;
+use seawall_backend::limit::{Ceiling, LimitConfig};
+use seawall_backend::quarantine::QuarantineConfig;
+use seawall_backend::retry::RetryConfig;
+use seawall_backend::{Bulkhead, BulkheadConfig, Deadlines, ExecutionBackend};
 use seawall_model::{BackendName, RestartPolicy, Session, SessionId, SessionSpec, SessionState, Timestamp};
 use seawall_store::Store;
 use tempfile::TempDir;
@@ -41,8 +45,21 @@ pub(super) fn code(code: u8) -> seawall_model::Exit {
     seawall_model::Exit { code: Some(code), ..Default::default() }
 }
 
-pub(super) fn drivers(fake: &Arc<Fake>) -> BTreeMap<BackendName, Arc<dyn ExecutionBackend>> {
-    BTreeMap::from([(name("fake"), Arc::clone(fake) as Arc<dyn ExecutionBackend>)])
+pub(super) type Drivers = BTreeMap<BackendName, Arc<Bulkhead<dyn ExecutionBackend>>>;
+
+/// Behind a bulkhead that stops nothing, for what is not about bulkheads.
+pub(super) fn drivers(fake: &Arc<Fake>) -> Drivers {
+    let deadlines = Deadlines { check: LONG, observe: LONG, control: LONG, long: LONG, stream: LONG };
+    let limit = LimitConfig { calls: 100_000, ..LimitConfig::default() };
+    let breaker = BreakerConfig { failures: u32::MAX, ..BreakerConfig::default() };
+    let quarantine = QuarantineConfig { faults: u32::MAX, ..QuarantineConfig::default() };
+    let retry = RetryConfig { retries: 0, ..RetryConfig::default() };
+    behind(fake, &BulkheadConfig { deadlines, limit, breaker, quarantine, retry })
+}
+
+pub(super) fn behind(fake: &Arc<Fake>, config: &BulkheadConfig) -> Drivers {
+    let driver = Bulkhead::new(Arc::clone(fake), config, Ceiling::new(100_000));
+    BTreeMap::from([(name("fake"), Arc::new(driver) as Arc<Bulkhead<dyn ExecutionBackend>>)])
 }
 
 impl House {
@@ -51,10 +68,22 @@ impl House {
     }
 
     pub(super) async fn with(config: ControlConfig, fake: Arc<Fake>) -> Self {
+        let drivers = drivers(&fake);
+        Self::on(config, fake, drivers).await
+    }
+
+    /// Behind a bulkhead as a daemon has it.
+    pub(super) async fn behind(bulkhead: &BulkheadConfig) -> Self {
+        let fake = Fake::new();
+        let drivers = behind(&fake, bulkhead);
+        Self::on(ControlConfig::default(), fake, drivers).await
+    }
+
+    async fn on(config: ControlConfig, fake: Arc<Fake>, drivers: Drivers) -> Self {
         let dir = TempDir::new().unwrap();
         let clock = Clock::Tokio { base: Timestamp::from_millis(1_800_000_000_000), since: Instant::now() };
         let store = Store::open(&dir.path().join("data")).await.unwrap();
-        let control = Control::start_at(clock, config, store.clone(), drivers(&fake)).await.unwrap();
+        let control = Control::start_at(clock, config, store.clone(), drivers).await.unwrap();
         Self { control, fake, store, clock, dir }
     }
 
@@ -70,11 +99,7 @@ impl House {
         self.again_with(config, drivers).await
     }
 
-    pub(super) async fn again_with(
-        self,
-        config: ControlConfig,
-        drivers: BTreeMap<BackendName, Arc<dyn ExecutionBackend>>,
-    ) -> Self {
+    pub(super) async fn again_with(self, config: ControlConfig, drivers: Drivers) -> Self {
         let Self { fake, clock, dir, control, store } = self;
         drop((control, store));
         let store = Store::open(&dir.path().join("data")).await.unwrap();

@@ -191,7 +191,7 @@ async fn an_idle_session_has_no_task() {
         house.running(spec()).await;
     }
     // The sweep and the check of the one backend.
-    house.eventually("only two tasks", || house.control.core.tasks.len() == 2).await;
+    house.eventually("only three tasks", || house.control.core.tasks.len() == 3).await;
     house.done().await;
 }
 
@@ -237,6 +237,18 @@ async fn a_shutdown_leaves_sessions_running_and_ends_every_task() {
     assert_eq!(house.fake.there(&session.id), [1]);
     assert_eq!(house.fake.signals(), []);
     assert_eq!(house.store.load().await.unwrap().sessions[0].desired, Desired::Running);
+}
+
+/// E16.
+#[tokio::test(start_paused = true)]
+async fn an_act_that_ends_while_shutting_down_is_settled() {
+    let house = House::new().await;
+    house.fake.always("create", Chaos::Slow(Duration::from_secs(5)));
+    house.control.create(spec()).await.unwrap();
+    house.later(Duration::from_secs(1)).await;
+    assert_eq!(house.control.shutdown(Shutdown::Leave, LONG).await, Ok(()));
+    let kept = house.store.load().await.unwrap();
+    assert_eq!((kept.sessions[0].state, kept.intents.len()), (SessionState::Created, 0));
 }
 
 #[tokio::test(start_paused = true)]

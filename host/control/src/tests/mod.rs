@@ -2,6 +2,7 @@
 //! is at work.
 
 mod adoption;
+mod bulkhead;
 mod crash;
 mod fake;
 mod house;

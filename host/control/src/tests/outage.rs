@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use seawall_backend::Error;
+use seawall_backend::limit::{Full, Kind};
 use seawall_model::{Desired, Session, SessionId, SessionState};
 
 use super::fake::Chaos;
@@ -242,11 +243,14 @@ async fn a_create_that_lands_after_the_session_was_stopped_is_cleaned_up() {
 async fn a_busy_backend_leaves_what_is_known_as_it_was() {
     let house = House::new().await;
     let session = &several(&house, 1).await[0];
-    let busy = Error::Full { waited: Duration::from_secs(10), retry_after: Duration::from_secs(1) };
+    let retry_after = Duration::from_secs(1);
+    let busy = Error::Full(Full { kind: Kind::Call, permits: 20, waited: Duration::from_secs(10), retry_after });
     house.fake.always("inspect", Chaos::Error(busy));
     house.later(Duration::from_secs(60)).await;
     assert_eq!(house.control.session(&session.id).unwrap().state, SessionState::Running);
-    assert_eq!(house.control.backends()[0].conditions[0].kind, "sweep_failed");
+    let status = &house.control.backends()[0];
+    assert_eq!((status.health, status.conditions.len()), (BackendHealth::Healthy, 0));
+    assert!(!house.kinds().await.contains(&"backend.unreachable".to_owned()));
     house.done().await;
 }
 

@@ -151,7 +151,7 @@ impl Arena {
             let now = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
             assert!(now.is_pending(), "a place in the pool is missing: {now:?}");
         }
-        refused(self.neighbour.check().await, FaultKind::Instantiate, "found no free instance");
+        refused(self.neighbour.check().await, FaultKind::PoolFull, "found no free instance");
         drop(asleep);
         assert_eq!(self.neighbour.check().await.unwrap().version, "7");
     }

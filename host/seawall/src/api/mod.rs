@@ -42,7 +42,8 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/{id}/start", post(sessions::start))
         .route("/{id}/stop", post(sessions::stop))
         .route("/{id}/wait", get(sessions::wait))
-        .route("/{id}/logs", get(logs::open));
+        .route("/{id}/logs", get(logs::open))
+        .route("/{id}/why", get(sessions::why));
     Router::new()
         .nest("/v1/sessions", sessions)
         .route("/v1/events", get(events::open))

@@ -83,6 +83,12 @@ pub(super) async fn show(State(api): State<Api>, Reference(id): Reference) -> Re
     Ok(axum::Json(find(&api, &id)?).into_response())
 }
 
+pub(super) async fn why(State(api): State<Api>, Reference(id): Reference) -> Result<Response, Problem> {
+    let id = api.control.resolve(&id)?;
+    let why = api.control.why(&id).ok_or_else(|| ControlError::NoSuchSession(id.to_string()))?;
+    Ok(axum::Json(why).into_response())
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Starting {

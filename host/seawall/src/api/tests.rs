@@ -8,7 +8,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use reqwest::{Method, StatusCode};
-use seawall_backend::{Error, ExecutionBackend, Info, Interface, LogChunk, LogStream, Source};
+use seawall_backend::limit::Ceiling;
+use seawall_backend::{
+    Bulkhead, BulkheadConfig, Error, ExecutionBackend, Info, Interface, LogChunk, LogStream, Source,
+};
 use seawall_control::{Control, ControlConfig, Shutdown};
 use seawall_model::{
     Exit, Found, Health, Inspection, Key, LogOptions, Page, Report, SessionName, SessionSpec, Signal, State, Status,
@@ -118,7 +121,8 @@ impl Daemon {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("data")).await.unwrap();
-        let fake: Arc<dyn ExecutionBackend> = Arc::new(Fake::new());
+        let fake = Bulkhead::new(Fake::new(), &BulkheadConfig::default(), Ceiling::new(100));
+        let fake: Arc<Bulkhead<dyn ExecutionBackend>> = Arc::new(fake);
         let options = BTreeMap::from([("fake".parse().unwrap(), Schema::new(&fake.info().options_schema).unwrap())]);
         let backends = BTreeMap::from([("fake".parse().unwrap(), fake)]);
         let control = Control::start(ControlConfig::default(), store.clone(), backends).await.unwrap();

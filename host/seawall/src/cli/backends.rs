@@ -1,11 +1,13 @@
 //! `seawall backend ls|inspect`.
 
 use clap::Subcommand;
+use seawall_backend::breaker::BreakerStatus;
 use seawall_control::BackendStatus;
 use seawall_model::{BackendName, Timestamp};
 
 use super::Global;
 use super::format::{age, facts, latency, table};
+use super::why::{breaker, permits, quarantine, short};
 use crate::client::Client;
 use crate::exit::Failure;
 
@@ -39,7 +41,7 @@ impl Backend {
 }
 
 fn list(backends: &[BackendStatus], now: Timestamp) -> String {
-    let header = ["NAME", "PLUGIN", "HEALTH", "CHECKED", "LATENCY", "ENGINE", "SESSIONS"];
+    let header = ["NAME", "PLUGIN", "HEALTH", "CHECKED", "LATENCY", "BREAKER", "ENGINE", "SESSIONS"];
     let rows = backends.iter().map(|status| {
         vec![
             status.name.to_string(),
@@ -47,11 +49,20 @@ fn list(backends: &[BackendStatus], now: Timestamp) -> String {
             status.health.to_string(),
             status.checked_at.map_or_else(|| "-".to_owned(), |at| age(now, at)),
             status.latency.map_or_else(|| "-".to_owned(), latency),
+            state(&status.bulkhead.breaker),
             status.report.as_ref().map_or_else(|| "-".to_owned(), |report| report.version.clone()),
             status.sessions.values().sum::<usize>().to_string(),
         ]
     });
     table(&header, rows)
+}
+
+/// The breaker in a word, and for how long it is open.
+fn state(breaker: &BreakerStatus) -> String {
+    match breaker.retry_after {
+        Some(left) => format!("{} {}", breaker.state.as_str(), short(left)),
+        None => breaker.state.as_str().to_owned(),
+    }
 }
 
 fn describe(status: &BackendStatus, now: Timestamp) -> String {
@@ -70,6 +81,12 @@ fn describe(status: &BackendStatus, now: Timestamp) -> String {
         ("failures", (status.failures > 0).then(|| format!("{} in a row", status.failures))),
         ("engine", status.report.as_ref().map(|report| report.version.clone())),
         ("sessions", some(sessions.join(", "))),
+        ("breaker", Some(breaker(&status.bulkhead.breaker))),
+        ("permits", Some(permits(&status.bulkhead.permits))),
+        (
+            "host",
+            Some(format!("calls {}/{} of all backends", status.bulkhead.host.in_flight, status.bulkhead.host.permits)),
+        ),
     ]);
     for (key, value) in status.report.iter().flat_map(|report| &report.attributes) {
         text.push_str(&super::printable(&format!("  {key}: {value}\n")));
@@ -78,5 +95,6 @@ fn describe(status: &BackendStatus, now: Timestamp) -> String {
         let line = format!("! {} for {}: {}\n", condition.kind, age(now, condition.since), condition.message);
         text.push_str(&super::printable(&line));
     }
+    text.push_str(&quarantine(&status.bulkhead.quarantine));
     text
 }

@@ -13,6 +13,7 @@ mod plugin;
 mod run;
 mod serve;
 mod sessions;
+mod why;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -58,6 +59,8 @@ enum Command {
     Ps(sessions::Ps),
     /// Show sessions in full
     Inspect(sessions::Inspect),
+    /// Show why a session is as it is: what is wanted, what is known, and what stands in the way
+    Why(why::Why),
     /// Start sessions that do not run
     Start(sessions::Start),
     /// Stop sessions: their stop signal, then KILL after a grace
@@ -158,6 +161,7 @@ async fn ask(global: Global, command: Command) -> Result<u8, Failure> {
         Command::Run(run) => run.run(&global, &client).await,
         Command::Ps(ps) => ps.run(&global, &client).await,
         Command::Inspect(inspect) => inspect.run(&global, &client).await,
+        Command::Why(why) => why.run(&global, &client).await,
         Command::Start(start) => start.run(&global, &client).await,
         Command::Stop(stop) => stop.run(&global, &client).await,
         Command::Rm(rm) => rm.run(&global, &client).await,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use seawall_backend::Deadlines;
+use seawall_backend::{BulkheadConfig, Deadlines};
 use seawall_control::ControlConfig;
 use seawall_model::BackendName;
 use seawall_runtime::{ClassOverrides, Grants, RuntimeConfig};
@@ -35,6 +35,8 @@ pub(crate) struct ConfigFile {
     pub(crate) control: ControlConfig,
     /// The runtime of plugins.
     pub(crate) runtime: RuntimeConfig,
+    /// What bounds the calls of every backend.
+    pub(crate) bulkhead: BulkheadConfig,
     /// Backends by name.
     pub(crate) backend: BTreeMap<BackendName, BackendSection>,
 }
@@ -85,8 +87,11 @@ pub(crate) struct BackendSection {
     pub(crate) grants: Option<Grants>,
     /// The plugin's own configuration, checked against its schema.
     pub(crate) config: toml::Table,
-    /// How long calls may take, where it differs from `[runtime.deadlines]`.
-    pub(crate) deadlines: Option<Deadlines>,
+    /// How long calls may take, where it differs from `[runtime.deadlines]`; key by key, as with `bulkhead`.
+    pub(crate) deadlines: Deadlines,
     /// Bounds on calls, where they differ from `[runtime.limits]`.
     pub(crate) limits: ClassOverrides,
+    /// What bounds its calls, where it differs from `[bulkhead]`; key by key, hence only checked here and put together
+    /// from what is written.
+    pub(crate) bulkhead: BulkheadConfig,
 }

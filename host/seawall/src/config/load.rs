@@ -56,6 +56,11 @@ impl Document {
         Some(table)
     }
 
+    /// Whether there is something under `keys`.
+    pub(crate) fn has(&self, keys: &[&str]) -> bool {
+        keys.split_last().is_some_and(|(last, table)| self.table(table).is_some_and(|table| table.contains_key(*last)))
+    }
+
     /// Something wrong about the value under `keys`, with its place.
     pub(crate) fn wrong(&self, keys: &[&str], message: impl Into<String>) -> ConfigError {
         ConfigError::Wrong { file: self.path.clone(), place: self.place(keys), message: message.into() }

@@ -1,7 +1,7 @@
 //! The daemon's configuration: one TOML file, under variables `SEAWALL_*`, under flags. All of it is checked before the
 //! daemon listens or touches anything.
 //!
-//! [`file`] is what may be written, [`load`] reads it, [`error`] says what is wrong and where, [`paths`] has the places
+//! [`file`] is what may be written, [`load`] reads it, [`layers`] puts general and own tables together, [`error`] says what is wrong and where, [`paths`] has the places
 //! used where nothing is said, [`backends`] what is there without any configuration, and [`settings`] puts the three
 //! layers together.
 //!
@@ -10,6 +10,7 @@
 mod backends;
 mod error;
 mod file;
+mod layers;
 mod load;
 mod paths;
 mod settings;

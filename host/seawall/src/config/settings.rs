@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use seawall_backend::Deadlines;
+use seawall_backend::{BulkheadConfig, Deadlines};
 use seawall_control::ControlConfig;
 use seawall_model::{BackendName, InvalidSpec};
 use seawall_runtime::{ClassOverrides, Grants, RuntimeConfig};
@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::backends::{BUILT_IN, PluginSource, default_grants};
 use super::error::{ConfigError, nearest};
 use super::file::{BackendSection, ConfigFile, LogFormat, ShutdownMode};
+use super::layers;
 use super::load::Document;
 use super::paths;
 
@@ -68,6 +69,9 @@ pub(crate) struct Settings {
     /// The same, as it is written.
     #[serde(rename = "runtime")]
     runtime_written: toml::Table,
+    /// Calls in flight of all backends together.
+    #[serde(skip)]
+    pub(crate) ceiling: usize,
     /// Backends by name.
     pub(crate) backend: BTreeMap<BackendName, Backend>,
     /// The file that was read, if any.
@@ -99,9 +103,10 @@ pub(crate) struct Backend {
     written: toml::Table,
     /// The plugin's own configuration.
     pub(crate) config: toml::Table,
-    /// How long calls may take, where it differs from the runtime's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) deadlines: Option<Deadlines>,
+    /// How long calls may take.
+    pub(crate) deadlines: Deadlines,
+    /// What bounds its calls.
+    pub(crate) bulkhead: BulkheadConfig,
     /// Bounds on calls, where they differ from the runtime's.
     #[serde(skip)]
     pub(crate) limits: ClassOverrides,
@@ -143,7 +148,9 @@ impl Settings {
             runtime_written.insert("cache".to_owned(), cache.display().to_string().into());
         }
         let socket = absolute(pick(given.socket, file.socket).unwrap_or_else(|| paths::socket_of(&data_dir)))?;
-        let backend = backends(file.backend, document.as_ref())?;
+        let general = layers::general(document.as_ref())?;
+        let backend = backends(file.backend, document.as_ref(), &general)?;
+        let ceiling = layers::ceiling(runtime.pool.calls, &backend, document.as_ref())?;
         let flag = given.log.is_some();
         let filter = given.log.or(file.log.filter).unwrap_or_else(|| "info".to_owned());
         if let Err(error) = filter.parse::<tracing_subscriber::filter::Targets>() {
@@ -167,6 +174,7 @@ impl Settings {
             runtime_written,
             data_dir,
             socket,
+            ceiling,
             backend,
             document,
         })
@@ -201,6 +209,7 @@ fn absolute(path: PathBuf) -> Result<PathBuf, ConfigError> {
 fn backends(
     mut sections: BTreeMap<BackendName, BackendSection>,
     document: Option<&Document>,
+    general: &layers::General,
 ) -> Result<BTreeMap<BackendName, Backend>, ConfigError> {
     for name in BUILT_IN {
         if let Ok(name) = name.parse() {
@@ -229,13 +238,16 @@ fn backends(
         };
         let keys = ["backend", name.as_str(), "limits"];
         let limits_written = document.and_then(|document| document.table(&keys)).unwrap_or_default();
-        let BackendSection { config, deadlines, limits, .. } = section;
-        backends.insert(name, Backend { plugin, grants, written, config, deadlines, limits, limits_written });
+        let bulkhead = general.of(&name, document)?;
+        let BackendSection { config, limits, .. } = section;
+        let deadlines = bulkhead.deadlines;
+        let backend = Backend { plugin, grants, written, config, deadlines, bulkhead, limits, limits_written };
+        backends.insert(name, backend);
     }
     Ok(backends)
 }
 
-fn given(name: String, message: impl Into<String>) -> ConfigError {
+pub(super) fn given(name: String, message: impl Into<String>) -> ConfigError {
     ConfigError::Given { name, message: message.into() }
 }
 
