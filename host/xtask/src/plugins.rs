@@ -33,6 +33,7 @@ const FIXTURES: [&str; 15] = [
     "liar",
     "missing-function",
     "panic",
+    "poison",
     "puppet",
     "spin",
     "trap",

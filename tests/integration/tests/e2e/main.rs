@@ -5,6 +5,8 @@ mod api;
 #[cfg(test)]
 mod bad_plugins;
 #[cfg(test)]
+mod bulkhead;
+#[cfg(test)]
 mod cache;
 #[cfg(test)]
 mod config;
