@@ -3,6 +3,7 @@
 //! Two things that are compared take turns, so that what disturbs one disturbs the other, and medians are compared.
 //! Nothing is asserted: a number that misses its target is shown as such.
 
+mod breaker;
 mod call;
 mod daemon;
 mod engine;
@@ -24,6 +25,9 @@ fn main() -> Result<()> {
     let wanted = |name: &str| name.contains(&only);
     if wanted("call") {
         runtime.block_on(call::measure(&mut report)).context("measure an isolated call")?;
+    }
+    if wanted("breaker") {
+        runtime.block_on(breaker::measure(&mut report)).context("measure an open breaker")?;
     }
     if wanted("inspect") {
         runtime.block_on(inspect::measure(&mut report)).context("measure inspect")?;

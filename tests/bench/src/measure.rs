@@ -84,6 +84,20 @@ impl Report {
         });
     }
 
+    /// A time whose slowest hundredth has a target.
+    pub(crate) fn tail(&mut self, what: &str, ours: &Times, most: Duration) {
+        let (median, tail) = (ours.median(), ours.percentile(99));
+        self.lines.push(Line {
+            what: what.to_owned(),
+            ours: format!("{}, p99 {}", shown(median), shown(tail)),
+            against: String::new(),
+            ratio: None,
+            target: format!("p99 at most {}", shown(most)),
+            met: Some(tail <= most),
+            json: json!({"what": what, "ours": ours.json(), "target_p99_ns": u64::try_from(most.as_nanos()).unwrap_or(u64::MAX)}),
+        });
+    }
+
     /// A size with a target, in bytes.
     pub(crate) fn size(&mut self, what: &str, ours: u64, most: u64) {
         self.lines.push(Line {
@@ -169,6 +183,7 @@ impl fmt::Display for Report {
 fn shown(time: Duration) -> String {
     let ns = time.as_secs_f64() * 1e9;
     match ns {
+        ..1e3 => format!("{ns:.0} ns"),
         ..1e4 => format!("{:.2} µs", ns / 1e3),
         ..1e6 => format!("{:.1} µs", ns / 1e3),
         ..1e9 => format!("{:.2} ms", ns / 1e6),
