@@ -14,6 +14,7 @@
 mod config;
 mod connection;
 mod container;
+mod copies;
 mod endpoint;
 mod fault;
 mod grant;

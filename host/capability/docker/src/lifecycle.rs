@@ -33,10 +33,26 @@ impl Inner {
         let id = identity::handle(key)?;
         let name = self.name(key);
         match client.api.inspect_container(id.unwrap_or(&name), None).await {
-            Ok(container) => Ok(self.namespace.owns(&status::stamp(&container), key, id).then_some(container)),
+            Ok(container) => Ok(self.is_ours(client, &container, key, id).await?.then_some(container)),
             Err(error) if fault::status(&error) == Some(404) => Ok(None),
             Err(error) => Err(self.connection.failed(client, &format!("inspect the container {name}"), &error)),
         }
+    }
+
+    /// Whether it is the key's, by name and stamp, and by id where that is known.
+    async fn is_ours(
+        &self,
+        client: &Arc<Client>,
+        container: &ContainerInspectResponse,
+        key: &Key,
+        id: Option<&str>,
+    ) -> Result<bool, Error> {
+        let owned = self.namespace.owns(&status::stamp(container), key, id);
+        if !owned || id.is_some() {
+            return Ok(owned);
+        }
+        let copies = self.copies(client).await?;
+        Ok(!copies.has(container.image.as_deref(), (key.session.as_str(), key.incarnation)))
     }
 
     pub(crate) fn missing(&self, key: &Key) -> Error {
@@ -77,10 +93,10 @@ impl Inner {
                 return Err(self.not_created(&client, container, &doing, &error));
             }
             match client.api.inspect_container(&name, None).await {
-                Ok(there) if self.namespace.owns(&status::stamp(&there), key, wanted) => {
-                    return Ok(status::of(&there));
-                }
                 Ok(there) => {
+                    if self.is_ours(&client, &there, key, wanted).await? {
+                        return Ok(status::of(&there));
+                    }
                     let id = there.id.unwrap_or_default();
                     return Err(Error::conflict(format!(
                         "a container that is not this session's has the name {name}: look at it with \

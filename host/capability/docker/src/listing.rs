@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use crate::Inner;
 use crate::connection::Client;
+use crate::copies::Copies;
 use crate::identity::{self, Stamp};
 use crate::{fault, status, wire};
 
@@ -33,6 +34,8 @@ struct Row<'a> {
     id: Cow<'a, str>,
     #[serde(rename = "Names", borrow)]
     names: Option<Vec<Text<'a>>>,
+    #[serde(rename = "ImageID", borrow)]
+    image: Option<Cow<'a, str>>,
     #[serde(rename = "State", borrow)]
     state: Cow<'a, str>,
     /// Seconds.
@@ -227,11 +230,15 @@ impl Inner {
         let ids = keys.iter().map(identity::handle).collect::<Result<Vec<_>, _>>()?;
         let client = self.connection.client().await?;
         let bytes = self.rows(&client, None).await?;
+        // An id tells them apart already.
+        let copies = if ids.iter().all(Option::is_some) { Copies::default() } else { self.copies(&client).await? };
         let rows = decode(&bytes).map_err(|error| self.connection.failed(&client, "list containers", &error))?;
 
         let mut ours = HashMap::with_capacity(rows.len());
         for row in &rows {
-            if let Some(workload) = self.namespace.parse(&row.stamp()) {
+            if let Some(workload) = self.namespace.parse(&row.stamp())
+                && !copies.has(row.image.as_deref(), workload)
+            {
                 ours.insert(workload, row);
             }
         }
@@ -262,9 +269,10 @@ impl Inner {
             return Err(Error::invalid("cursor", "give back what the last page had as `next`"));
         }
         let client = self.connection.client().await?;
-        let bytes = self.rows(&client, None).await?;
+        let (bytes, copies) = futures_util::future::try_join(self.rows(&client, None), self.copies(&client)).await?;
         let rows = decode(&bytes).map_err(|error| self.connection.failed(&client, "list containers", &error))?;
         let ours = rows.iter().filter_map(|row| Some((self.namespace.parse(&row.stamp())?, row)));
+        let ours = ours.filter(|(workload, row)| !copies.has(row.image.as_deref(), *workload));
         let (ours, next) = cut(ours.collect(), cursor, PAGE);
         let mut workloads = Vec::with_capacity(ours.len());
         for ((session, incarnation), status) in self.statuses(&client, &ours).await? {
@@ -277,7 +285,7 @@ impl Inner {
 }
 
 /// Every byte that is not a letter or digit, for the value of a query.
-fn percent_encode(text: &str) -> String {
+pub(crate) fn percent_encode(text: &str) -> String {
     use std::fmt::Write as _;
     let mut encoded = String::with_capacity(text.len() * 2);
     for byte in text.bytes() {

@@ -151,6 +151,8 @@ async fn one_container_that_the_engine_cannot_tell_about_does_not_spoil_the_batc
             Some((200, r#"{"ApiVersion":"1.41","Version":"20.10"}"#.to_owned()))
         } else if path.contains("/containers/json") {
             Some((200, list.clone()))
+        } else if path.contains("/images/json") {
+            Some((200, "[]".to_owned()))
         } else if path.contains(&locked) {
             None
         } else if path.contains(&failing) {

@@ -222,9 +222,19 @@ async fn whoever_takes_the_name_and_the_stamp_of_one_that_went_is_not_taken_for_
     let id = fixture.engine.docker(["run", "-d", "--name", &name, &tag, "sleep", "1000"]).unwrap();
     let before = watched.facts(&id);
     assert!(before.contains("seawall.session"), "{before}");
-    assert!(!watched.attack(&ours).await);
-    let error = fixture.docker.create(&Container { key: ours.clone(), ..container }).await.unwrap_err();
-    assert!(matches!(error, Error::Conflict { .. }), "it is not adopted: {error}");
+    // Whether the id is known, or the answer that had it was lost.
+    for key in [ours, container.key.clone()] {
+        assert!(!watched.attack(&key).await);
+        let error = fixture.docker.create(&Container { key, ..container.clone() }).await.unwrap_err();
+        assert!(matches!(error, Error::Conflict { .. }), "it is not adopted: {error}");
+    }
+    assert!(fixture.docker.list(None).await.unwrap().workloads.is_empty());
+    // Ours may be made of that image all the same.
+    let other = Container { image: tag, key: key(), ..container };
+    let key = fixture.run(&other).await;
+    assert!(fixture.status(&other.key).await.is_some());
+    assert_eq!(fixture.docker.list(None).await.unwrap().workloads.len(), 1);
+    fixture.docker.remove(&key, true).await.unwrap();
     assert_eq!(watched.facts(&id), before);
     fixture.engine.docker(["rm", "-f", &id]).unwrap();
 }
