@@ -142,6 +142,39 @@ fn jumping_through_a_table_for_ever_runs_out_of_fuel() {
     starves(Guest::new().body("start", format!("(loop $for (br_table {labels} (i32.const 7))) unreachable")));
 }
 
+/// Instances that all fill the same memory, or table, with what they bring along.
+fn filled_by_all(shared: &str, import: &str, filling: &str) -> String {
+    let fill = "(core instance (instantiate $fill (with \"\" (instance $shared))))".repeat(40);
+    format!(
+        "(component
+           (core module $shared {shared}) (core instance $shared (instantiate $shared))
+           (core module $fill (import \"\" \"shared\" {import}) {filling}) {fill})"
+    )
+}
+
+#[test]
+fn data_that_is_copied_while_the_instance_is_made_burns_fuel_by_the_byte() {
+    // 40 MB to copy, in a component of 1 MB.
+    let data = format!("(data (i32.const 0) \"{}\")", "a".repeat(1 << 20));
+    let greedy = filled_by_all("(memory (export \"shared\") 16)", "(memory 16)", &data);
+    arena(async |arena| {
+        let plugin = short(arena, &Guest::new().beside(greedy));
+        arena.attack_by_loading(plugin, FaultKind::Fuel, "used up its fuel").await;
+    });
+}
+
+#[test]
+fn tables_that_are_filled_while_the_instance_is_made_burn_fuel_by_the_element() {
+    // 400,000 elements, in a component of 10 KB.
+    let elements = format!("(func $f) (elem (i32.const 0) func {})", "$f ".repeat(10_000));
+    let greedy = filled_by_all("(table (export \"shared\") 10000 funcref)", "(table 10000 funcref)", &elements);
+    arena(async |arena| {
+        let limits = limits(json!({"check": {"fuel": 50_000}}));
+        let plugin = Plugin { limits, ..arena.plugin(&Guest::new().beside(greedy)) };
+        arena.attack_by_loading(plugin, FaultKind::Fuel, "used up its fuel").await;
+    });
+}
+
 #[test]
 fn a_loop_meets_the_deadline_in_a_call() {
     is_late(Guest::new().body("start", SPIN));
