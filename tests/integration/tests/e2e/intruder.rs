@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use anyhow::{Context, Result, ensure};
-use seawall_integration::{engine, eventually, fixture, home, run, until_state};
+use seawall_integration::{engine, eventually, fixture, home, run, until, until_state};
 use seawall_testing::daemon::Home;
 use seawall_testing::processes::Process;
 use serde_json::{Value, json};
@@ -197,6 +197,40 @@ fn what_was_not_granted_is_refused_by_name_whoever_asks() -> Result<()> {
     let made = engine.docker(["ps", "--all", "--quiet", "--filter", "label=seawall.backend=intruder"])?;
     assert_eq!(made, "", "a container was made");
     assert_eq!(fs::read_dir(home.data_dir().join("runs"))?.count(), 0, "a run directory was made");
+    Ok(())
+}
+
+#[test]
+fn a_copy_of_a_container_that_went_is_left_alone_and_its_session_runs_again() -> Result<()> {
+    let Some(engine) = engine() else { return Ok(()) };
+    let home = home("")?.with_docker(&engine.host());
+    let _daemon = home.serve(true)?;
+    let id = run(&home, &["--backend", "docker", "--image", "busybox", "--restart", "always", "--", "sleep", "1000"])?;
+    let name = engine.docker(["ps", "--format", "{{.Names}}", "--filter", &format!("label=seawall.session={id}")])?;
+    let store = name.split('-').nth(1).context("the store in a container's name")?.to_owned();
+    let tag = format!("copy:{store}");
+    engine.docker(["commit", &name, &tag])?;
+    engine.docker(["rm", "--force", &name])?;
+    // The name of the first incarnation, its labels out of the image, and somebody else's program.
+    engine.docker(["run", "--detach", "--name", &name, &tag, "sleep", "2000"])?;
+    let facts = || engine.docker(["inspect", "-f", "{{.Id}} {{.Name}} {{json .State}}", &name]);
+    let before = facts()?;
+    let session = until(&home, &id, "runs again", |now| now["state"] == "running" && now["incarnation"] == 2)?;
+    assert_eq!(session["restarts"], 1);
+
+    // An orphan by name and stamp: when it is gone the clean-up has been here, more than once.
+    let orphan = format!("seawall-{store}-00000000000000ab-1");
+    let mut arguments = vec!["run".to_owned(), "--detach".to_owned(), "--name".to_owned(), orphan.clone()];
+    let stamp = [("store", &*store), ("backend", "docker"), ("session", "00000000000000ab"), ("incarnation", "1")];
+    arguments.extend(stamp.iter().flat_map(|(name, value)| ["--label".to_owned(), format!("seawall.{name}={value}")]));
+    arguments.extend(["busybox", "sleep", "1000"].map(str::to_owned));
+    engine.docker(&arguments)?;
+    eventually("the orphan is removed", || {
+        Ok(engine.docker(["ps", "-aq", "--filter", &format!("name={orphan}")])?.is_empty().then_some(()))
+    })?;
+    home.ok(&["rm", "--force", &id])?;
+    assert_eq!(facts()?, before);
+    engine.docker(["rm", "--force", &name])?;
     Ok(())
 }
 
