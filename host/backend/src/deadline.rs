@@ -18,7 +18,7 @@ pub async fn within<T, E: From<Fault>>(
         Err(_) => Err(E::from(Fault {
             kind: FaultKind::Deadline,
             function,
-            message: format!("did not answer within its deadline of {limit:?}"),
+            message: format!("took longer than its deadline of {limit:?}"),
             backtrace: Vec::new(),
         })),
     }
