@@ -2,7 +2,8 @@
 //!
 //! A plugin that faults whenever it is asked about one session must not cost the other sessions their backend. After a
 //! few faults in a row the pair (function, session) is left alone for a while, twice as long each time, and every other
-//! call goes on. A batch that faults is cut in half until the sessions at fault are alone.
+//! call goes on. A batch that faults is cut in half until the sessions at fault are alone; from then on they are asked
+//! about alone, until they are answered about.
 //!
 //! Owns no task: a quarantine ends when somebody asks after its time is up.
 
@@ -101,6 +102,12 @@ impl Quarantine {
             return None;
         }
         left(records.get(&(function, session.clone()))?)
+    }
+
+    /// The function faulted about this session, and has not answered about it since.
+    pub fn suspects(&self, function: &'static str, session: &SessionId) -> bool {
+        let records = self.lock();
+        !records.is_empty() && records.contains_key(&(function, session.clone()))
     }
 
     /// The function faulted when asked about this session alone.

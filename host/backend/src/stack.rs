@@ -219,7 +219,7 @@ impl<B: ExecutionBackend + ?Sized> Bulkhead<B> {
                     inspection.shift(offset);
                     Ok(inspection)
                 }
-                Err(error) if keys.len() > 1 && is_worth_halving(&error) => {
+                Err(error) if keys.len() > 1 && self.is_worth_halving(&error).await => {
                     let (left, right) = keys.split_at(keys.len() / 2);
                     let mut inspection = self.inspect_from(left, offset).await?;
                     inspection.append(self.inspect_from(right, offset + left.len()).await?);
@@ -234,13 +234,32 @@ impl<B: ExecutionBackend + ?Sized> Bulkhead<B> {
         })
     }
 
-    /// The batch without the sessions in quarantine, which are `unknown` without being asked about.
+    /// A smaller batch may come through. After a deadline only if the engine answers: one that hangs would make every
+    /// half wait as long, and has failed.
+    async fn is_worth_halving(&self, error: &Error) -> bool {
+        if !is_guests_fault(error) || !is_deadline(error) {
+            return is_guests_fault(error);
+        }
+        if self.check().await.is_ok() {
+            return true;
+        }
+        if let Ok(admission) = self.breaker.admit() {
+            let (function, reason) = ("inspect".into(), error.to_string());
+            admission.settle(Verdict::Failure(Failure { function, culprit: None, reason }));
+        }
+        false
+    }
+
+    /// The batch without the sessions in quarantine, which are `unknown` without being asked about, and those that the
+    /// plugin faulted about before, each of which is asked about alone.
     async fn inspect_healthy(&self, keys: &[Key]) -> Result<Inspection, Error> {
         let mut asked = Vec::with_capacity(keys.len());
         let mut places = Vec::with_capacity(keys.len());
         let mut unknown = Vec::new();
+        let mut suspects = Vec::new();
         for (position, key) in keys.iter().enumerate() {
             match self.quarantine.left("inspect", &key.session) {
+                None if self.quarantine.suspects("inspect", &key.session) => suspects.push((position, key)),
                 None => {
                     asked.push(key.clone());
                     places.push(position);
@@ -255,6 +274,13 @@ impl<B: ExecutionBackend + ?Sized> Bulkhead<B> {
             if asked.is_empty() { Inspection::default() } else { self.inspect_from(&asked, 0).await? };
         inspection.place(&places);
         inspection.unknown.extend(unknown);
+        for (position, key) in suspects {
+            match self.inspect_from(std::slice::from_ref(key), position).await {
+                Ok(answer) => inspection.append(answer),
+                // The others were answered about: that is not lost for the sake of a suspect.
+                Err(error) => inspection.unknown.push(Unknown { position, reason: error.to_string() }),
+            }
+        }
         Ok(inspection)
     }
 }
@@ -330,9 +356,8 @@ fn is_guests_fault(error: &Error) -> bool {
     }
 }
 
-/// A smaller batch may come through. Not after a deadline: an engine that hangs would make every half wait as long.
-fn is_worth_halving(error: &Error) -> bool {
-    is_guests_fault(error) && !matches!(error, Error::Fault(fault) if fault.kind == FaultKind::Deadline)
+fn is_deadline(error: &Error) -> bool {
+    matches!(error, Error::Fault(fault) if fault.kind == FaultKind::Deadline)
 }
 
 /// What an answer says about the backend. Whoever answers, if only "not found", is there (E14).
@@ -355,8 +380,9 @@ fn verdict<T>(answer: &Result<T, Error>, call: Call<'_>) -> Verdict {
         Error::Fault(_) if !is_guests_fault(error) => Verdict::Nothing,
         Error::Fault(_) => match call.about {
             About::Session(session) => failure(Some(session)),
-            About::Batch if is_worth_halving(error) => Verdict::Nothing,
-            About::Backend | About::Batch => failure(None),
+            // Halving will tell.
+            About::Batch => Verdict::Nothing,
+            About::Backend => failure(None),
         },
     }
 }

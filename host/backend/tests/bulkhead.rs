@@ -27,6 +27,9 @@ struct Scripted {
     calls: AtomicU32,
     unavailable: AtomicU32,
     poisonous: HashSet<SessionId>,
+    /// What is poisonous in a batch makes it hang rather than trap.
+    hangs: bool,
+    unavailable_checks: AtomicBool,
     /// Nobody is poisonous any more.
     well: AtomicBool,
     /// Whatever is asked about one session, this is the answer.
@@ -51,6 +54,8 @@ impl Scripted {
             calls: AtomicU32::new(0),
             unavailable: AtomicU32::new(0),
             poisonous: HashSet::new(),
+            hangs: false,
+            unavailable_checks: AtomicBool::new(false),
             well: AtomicBool::new(false),
             answers: None,
             panics: false,
@@ -113,6 +118,9 @@ impl ExecutionBackend for Scripted {
 
     async fn check(&self) -> Result<Report, Error> {
         self.call()?;
+        if self.unavailable_checks.load(Ordering::SeqCst) {
+            return Err(Error::unavailable("away"));
+        }
         Ok(Report::default())
     }
 
@@ -135,6 +143,9 @@ impl ExecutionBackend for Scripted {
     async fn inspect(&self, keys: &[Key]) -> Result<Inspection, Error> {
         self.call()?;
         if keys.iter().any(|key| self.poisonous.contains(&key.session)) {
+            if self.hangs {
+                std::future::pending::<()>().await;
+            }
             return Err(trap());
         }
         let found = (0..keys.len()).map(|position| Found { position, status: running() }).collect();
@@ -191,7 +202,8 @@ async fn one_poisonous_session_is_found_and_the_others_are_answered() {
         scripted.poisonous.insert(keys[at].session.clone());
         let backend = Arc::new(scripted);
         let bulkhead = bulkhead(&backend);
-        for _ in 0..3 {
+        // It is found among the others, then asked about alone, then not at all.
+        for most in [21, 2, 1] {
             let answer = bulkhead.inspect(&keys).await.unwrap();
             let positions: HashSet<_> = answer.found.iter().map(|found| found.position).collect();
             assert_eq!(answer.found.len(), 999);
@@ -199,15 +211,44 @@ async fn one_poisonous_session_is_found_and_the_others_are_answered() {
             assert!(!positions.contains(&at));
             assert_eq!(answer.unknown.iter().map(|unknown| unknown.position).collect::<Vec<_>>(), [at]);
             // The whole, and both halves of what is left ten times: 2 log2(n) + 1.
-            assert!(backend.calls.swap(0, Ordering::SeqCst) <= 21, "finding it took too many calls");
+            assert!(backend.calls.swap(0, Ordering::SeqCst) <= most, "more than {most} calls");
         }
         assert_eq!(bulkhead.breaker().state(), BreakerState::Closed);
-        // Two sweeps find and confirm it; from the third on it is not asked about at all.
         assert_eq!(bulkhead.quarantine().list().len(), 1);
         let before = backend.calls();
         bulkhead.inspect(&keys).await.unwrap();
         assert_eq!(backend.calls(), before + 1);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_hangs_is_found_too_if_the_engine_answers() {
+    let keys: Vec<_> = (0..1000).map(|_| key()).collect();
+    let mut scripted = Scripted { hangs: true, ..Scripted::new() };
+    scripted.poisonous.insert(keys[300].session.clone());
+    let backend = Arc::new(scripted);
+    let bulkhead = bulkhead(&backend);
+    for _ in 0..2 {
+        let answer = bulkhead.inspect(&keys).await.unwrap();
+        assert_eq!((answer.found.len(), answer.unknown.len(), answer.unknown[0].position), (999, 1, 300));
+    }
+    assert_eq!((bulkhead.breaker().state(), bulkhead.quarantine().list().len()), (BreakerState::Closed, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_hangs_is_not_asked_about_every_half() {
+    let keys: Vec<_> = (0..1000).map(|_| key()).collect();
+    let mut scripted = Scripted { hangs: true, ..Scripted::new() };
+    scripted.poisonous.insert(keys[300].session.clone());
+    let backend = Arc::new(scripted);
+    let bulkhead = bulkhead(&backend);
+    // One check and one batch each time, until it is left alone.
+    backend.unavailable_checks.store(true, Ordering::SeqCst);
+    for _ in 0..5 {
+        assert!(matches!(bulkhead.inspect(&keys).await, Err(Error::Fault(_))));
+    }
+    assert!(matches!(bulkhead.inspect(&keys).await, Err(Error::Open { .. })));
+    assert_eq!(backend.calls(), 10);
 }
 
 #[tokio::test(start_paused = true)]
@@ -374,12 +415,15 @@ async fn a_poisonous_session_is_left_alone_for_longer_each_time_and_released_whe
     let bulkhead = bulkhead(&backend);
     let mut told = bulkhead.changes().subscribe();
     let mut refused_for = Vec::new();
-    while refused_for.len() < 3 {
+    for _ in 0..8 {
         match bulkhead.start(&poisonous).await {
             Err(Error::Quarantined { function: "start", retry_after, .. }) => {
                 refused_for.push(retry_after.as_secs());
                 assert!(bulkhead.start(&key()).await.is_ok(), "a neighbour was refused");
                 tokio::time::advance(retry_after).await;
+                if refused_for.len() == 3 {
+                    break;
+                }
             }
             Err(Error::Fault(_)) => {}
             other => panic!("{other:?}"),
