@@ -248,7 +248,7 @@ mod tests {
     use super::*;
     use crate::grant::MountGrant;
 
-    /// Set in the process that runs a test in a mount namespace of its own.
+    /// The place of a test that runs once more, in a mount namespace of its own.
     const INSIDE: &str = "SEAWALL_TEST_MOUNTS";
 
     struct Place {
@@ -261,6 +261,11 @@ mod tests {
             let dir = std::env::temp_dir().join(format!("seawall-mounts-{name}-{}", std::process::id()));
             fs::create_dir(&dir).unwrap();
             Self { dir: dir.canonicalize().unwrap(), mounts: Vec::new() }
+        }
+
+        /// One that somebody else made and removes.
+        fn lent(dir: PathBuf) -> std::mem::ManuallyDrop<Self> {
+            std::mem::ManuallyDrop::new(Self { dir, mounts: Vec::new() })
         }
 
         fn directory(&self, name: &str) -> PathBuf {
@@ -337,22 +342,21 @@ mod tests {
 
     #[test]
     fn a_protected_directory_is_not_given_away_under_another_name() {
-        let inside = std::env::var_os(INSIDE).is_some();
-        if !inside {
+        let Some(inside) = std::env::var_os(INSIDE) else {
             if !rustix::process::geteuid().is_root() {
                 eprintln!("SKIPPED: this test needs root, to mount");
                 return;
             }
             // What is mounted goes with the namespace, however the test ends.
-            let own = std::env::current_exe().unwrap();
+            let (place, own) = (Place::new("alias"), std::env::current_exe().unwrap());
             let name = "mounts::tests::a_protected_directory_is_not_given_away_under_another_name";
             let mut again = Command::new("unshare");
-            let output =
-                again.args(["--mount", "--"]).arg(own).args(["--exact", name]).env(INSIDE, "1").output().unwrap();
+            again.args(["--mount", "--"]).arg(own).args(["--exact", name]).env(INSIDE, &place.dir);
+            let output = again.output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
             return;
-        }
-        let mut place = Place::new("alias");
+        };
+        let mut place = Place::lent(inside.into());
         for dir in ["keep/data/deep", "engine", "srv/alias", "srv/free", "srv/sub/mo unt", "srv/plain", "other"] {
             place.directory(dir);
         }
