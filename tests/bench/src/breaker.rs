@@ -23,7 +23,7 @@ pub(crate) async fn measure(report: &mut Report) -> Result<()> {
     let backend = Bulkhead::new(backend.untimed(), &config, Ceiling::new(64));
     for _ in 0..breaker.failures {
         let failure = Failure { function: "start".into(), culprit: None, reason: "away".to_owned() };
-        backend.breaker().admit().context("a closed breaker")?.settle(Verdict::Failure(failure));
+        backend.breaker().admit().ok().context("a closed breaker")?.settle(Verdict::Failure(failure));
     }
     let key = Key { session: SessionId::random(), incarnation: 1, handle: None };
     let mut times = Times::default();
