@@ -218,7 +218,7 @@ fn a_host_call_that_waits_meets_the_deadline_while_the_instance_is_made() {
         let hostile = arena.load(configured(late(arena, &guest))).await;
         arena
             .attack(&hostile, |hostile| async move {
-                refused(hostile.start(&key()).await, FaultKind::Deadline, "within its deadline");
+                refused(hostile.start(&key()).await, FaultKind::Deadline, "its deadline");
             })
             .await;
     });

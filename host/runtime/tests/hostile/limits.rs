@@ -305,7 +305,7 @@ async fn the_deadline_of_each_class() {
     let just_below = async |deadline: Duration| load(deadline.as_millis() as u64 - 2).await;
     let just_above = async |deadline: Duration| load(deadline.as_millis() as u64 + 2).await;
     let late = |answer, deadline: Duration| {
-        refused(answer, FaultKind::Deadline, &format!("within its deadline of {deadline:?}"));
+        refused(answer, FaultKind::Deadline, &format!("its deadline of {deadline:?}"));
     };
 
     assert!(just_below(deadlines.check).await.check().await.is_ok());
