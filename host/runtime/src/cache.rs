@@ -15,9 +15,10 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use rustix::fs::OFlags;
 use wasmtime::Engine;
-use wasmtime::component::Component;
 
+use crate::code::Code;
 use crate::secure::{self, Untrusted};
 
 /// Counts changes of the format of a file.
@@ -54,9 +55,6 @@ pub(crate) struct Cache {
     engine: blake3::Hash,
 }
 
-/// Bytes that this user's daemon wrote.
-struct Verified(Vec<u8>);
-
 impl Cache {
     /// Opens or makes it.
     pub(crate) fn open(dir: &Path, engine: &Engine) -> Result<Self, CacheError> {
@@ -69,40 +67,22 @@ impl Cache {
     }
 
     /// The compiled component, if it is there and can be trusted.
-    pub(crate) fn load(&self, engine: &Engine, wasm: &[u8]) -> Option<Component> {
+    pub(crate) fn get(&self, wasm: &[u8]) -> Option<Code> {
         let name = self.name(wasm);
         let path = self.path(&name);
-        let verified = match self.read(&path, &name) {
-            Ok(Some(verified)) => verified,
-            Ok(None) => return None,
+        match self.read(&path, &name) {
+            Ok(code) => code,
             Err(error) => {
                 let path = path.display().to_string();
                 tracing::warn!(path, %error, "a file of the cache is not used; it will be replaced");
-                return None;
-            }
-        };
-        match deserialize(engine, &verified) {
-            Ok(component) => Some(component),
-            Err(error) => {
-                let path = path.display().to_string();
-                tracing::warn!(
-                    path,
-                    error = format!("{error:#}"),
-                    "a file of the cache does not load; it will be replaced"
-                );
                 None
             }
         }
     }
 
     /// Keeps a compiled component. Failing to is no failure of the load: a warning says why.
-    pub(crate) fn store(&self, wasm: &[u8], component: &Component) {
-        let name = self.name(wasm);
-        let kept = component
-            .serialize()
-            .map_err(|error| io::Error::other(format!("{error:#}")))
-            .and_then(|code| self.write(&name, &code));
-        if let Err(error) = kept {
+    pub(crate) fn put(&self, wasm: &[u8], code: &Code) {
+        if let Err(error) = self.write(&self.name(wasm), code.bytes()) {
             let dir = self.dir.display().to_string();
             tracing::warn!(dir, %error, "compiled code could not be kept");
         }
@@ -125,12 +105,8 @@ impl Cache {
         blake3::Hasher::new_keyed(&self.key).update(name.as_bytes()).update(code).finalize()
     }
 
-    fn read(&self, path: &Path, name: &blake3::Hash) -> io::Result<Option<Verified>> {
-        let mut file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
+    fn read(&self, path: &Path, name: &blake3::Hash) -> io::Result<Option<Code>> {
+        let Some(mut file) = open(path)? else { return Ok(None) };
         let metadata = file.metadata()?;
         if !metadata.is_file() || metadata.len() > LARGEST {
             return Err(io::Error::other("it is no file that Seawall wrote"));
@@ -138,14 +114,15 @@ impl Cache {
         let mut mac = [0; MAC];
         file.read_exact(&mut mac)?;
         let mut code = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-        file.take(LARGEST).read_to_end(&mut code)?;
+        (&file).take(LARGEST).read_to_end(&mut code)?;
         // Comparing two of these hashes takes the same time whatever they are.
         if self.mac(name, &code) != blake3::Hash::from_bytes(mac) {
             return Err(io::Error::other("it is damaged, or Seawall did not write it"));
         }
         // For `prune`; a file system without times only makes it choose worse.
-        let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
-        Ok(Some(Verified(code)))
+        let _ = file.set_modified(SystemTime::now());
+        // Vouched for: whoever made that hash had the key, and `write` makes it over what a `Code` holds.
+        Ok(Some(Code::vouched_for(code)))
     }
 
     fn write(&self, name: &blake3::Hash, code: &[u8]) -> io::Result<()> {
@@ -179,24 +156,10 @@ impl Cache {
     }
 }
 
-/// The only unsafe code of the workspace.
-#[expect(unsafe_code, reason = "loading compiled code is unsafe by nature; the argument stands in the function")]
-fn deserialize(engine: &Engine, verified: &Verified) -> wasmtime::Result<Component> {
-    // SAFETY: the bytes must be what `Component::serialize` of this wasmtime gave, for a compatible engine.
-    // - `Verified` is made by `Cache::read` alone, after the keyed hash over file name and bytes held. The key is 32
-    //   random bytes in a file of mode 0600, in a directory of mode 0700 whose owner is this user and above which
-    //   nobody but this user and root can rename anything. So whoever could forge a file could as well replace the
-    //   daemon's own executable.
-    // - `Cache::write` is what computes such hashes, over what `Component::serialize` gave.
-    // - The file's name, which the hash covers, is a hash of the engine's compatibility hash, in which wasmtime's
-    //   version, its compiler settings and the features of this processor are; wasmtime checks these again.
-    // - The bytes are in memory of our own: nobody can change them between the check and here.
-    unsafe { Component::deserialize(engine, &verified.0) }
-}
-
 /// The directory's key; a new one if there is none, or none that can be used.
 fn key(dir: &Path, path: &Path) -> io::Result<[u8; 32]> {
-    if let Some(key) = read_key(path)? {
+    let us = rustix::process::geteuid().as_raw();
+    if let Some(key) = read_key(path, us)? {
         return Ok(key);
     }
     let mut key = [0; 32];
@@ -214,27 +177,33 @@ fn key(dir: &Path, path: &Path) -> io::Result<[u8; 32]> {
     match linked {
         Ok(()) => Ok(key),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            read_key(path)?.ok_or_else(|| io::Error::other("it is not a key; remove it, and a new one is made"))
+            read_key(path, us)?.ok_or_else(|| io::Error::other("it is not a key; remove it, and a new one is made"))
         }
         Err(error) => Err(error),
     }
 }
 
-fn read_key(path: &Path) -> io::Result<Option<[u8; 32]>> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
+fn read_key(path: &Path, us: u32) -> io::Result<Option<[u8; 32]>> {
+    let Some(mut file) = open(path)? else { return Ok(None) };
     let metadata = file.metadata()?;
-    if metadata.mode() & 0o077 != 0 || metadata.len() != 32 {
-        // Others may have read it, or it was cut off: everything made with it is worth nothing.
+    if !metadata.is_file() || metadata.uid() != us || metadata.mode() & 0o077 != 0 || metadata.len() != 32 {
+        // Others may have read it or put it there, or it was cut off: everything made with it is worth nothing.
         std::fs::remove_file(path)?;
         return Ok(None);
     }
     let mut key = [0; 32];
     file.read_exact(&mut key)?;
     Ok(Some(key))
+}
+
+/// Opens for reading. A link is not followed, and what waits for a writer is not waited for.
+fn open(path: &Path) -> io::Result<Option<File>> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn private(path: &Path) -> io::Result<File> {
@@ -264,14 +233,15 @@ impl Hasher for EngineHasher {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     /// The smallest component: one that is empty.
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
 
-    fn compiled() -> (Engine, Component) {
+    fn compiled() -> (Engine, Code) {
         let engine = Engine::default();
-        let component = Component::new(&engine, EMPTY).unwrap();
-        (engine, component)
+        let code = Code::vouched_for(engine.precompile_component(EMPTY).unwrap());
+        (engine, code)
     }
 
     fn entry(dir: &Path) -> PathBuf {
@@ -282,78 +252,196 @@ mod tests {
     #[test]
     fn what_was_kept_is_found_again_by_another_daemon() {
         let temp = tempfile::tempdir().unwrap();
-        let (engine, component) = compiled();
+        let (engine, code) = compiled();
         let cache = Cache::open(temp.path(), &engine).unwrap();
-        assert!(cache.load(&engine, EMPTY).is_none());
-        cache.store(EMPTY, &component);
-        assert!(Cache::open(temp.path(), &engine).unwrap().load(&engine, EMPTY).is_some());
-        assert!(cache.load(&engine, b"another").is_none());
+        assert!(cache.get(EMPTY).is_none());
+        cache.put(EMPTY, &code);
+        assert!(Cache::open(temp.path(), &engine).unwrap().get(EMPTY).is_some());
+        assert!(cache.get(b"another").is_none());
     }
 
     #[test]
     fn a_changed_byte_anywhere_is_noticed() {
         let temp = tempfile::tempdir().unwrap();
-        let (engine, component) = compiled();
+        let (engine, code) = compiled();
         let cache = Cache::open(temp.path(), &engine).unwrap();
-        cache.store(EMPTY, &component);
+        cache.put(EMPTY, &code);
         let path = entry(temp.path());
         let good = std::fs::read(&path).unwrap();
         for at in [0, MAC - 1, MAC, good.len() / 2, good.len() - 1] {
             let mut bad = good.clone();
             bad[at] ^= 1;
             std::fs::write(&path, bad).unwrap();
-            assert!(cache.load(&engine, EMPTY).is_none(), "byte {at}");
+            assert!(cache.get(EMPTY).is_none(), "byte {at}");
         }
         for length in [0, MAC - 1, MAC, good.len() - 1] {
             std::fs::write(&path, &good[..length]).unwrap();
-            assert!(cache.load(&engine, EMPTY).is_none(), "{length} bytes");
+            assert!(cache.get(EMPTY).is_none(), "{length} bytes");
         }
-        cache.store(EMPTY, &component);
-        assert!(cache.load(&engine, EMPTY).is_some());
+        cache.put(EMPTY, &code);
+        assert!(cache.get(EMPTY).is_some());
     }
 
     #[test]
     fn a_file_made_with_another_key_is_not_trusted() {
         let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (engine, component) = compiled();
+        let (engine, code) = compiled();
         let cache = Cache::open(ours.path(), &engine).unwrap();
-        cache.store(EMPTY, &component);
-        Cache::open(theirs.path(), &engine).unwrap().store(EMPTY, &component);
+        cache.put(EMPTY, &code);
+        Cache::open(theirs.path(), &engine).unwrap().put(EMPTY, &code);
         std::fs::copy(entry(theirs.path()), entry(ours.path())).unwrap();
-        assert!(cache.load(&engine, EMPTY).is_none());
+        assert!(cache.get(EMPTY).is_none());
+    }
+
+    /// Another component: one with an empty custom section.
+    const OTHER: &[u8] = b"\0asm\x0d\0\x01\0\0\x01\0";
+
+    #[test]
+    fn entries_that_change_places_are_not_trusted() {
+        let temp = tempfile::tempdir().unwrap();
+        let (engine, code) = compiled();
+        let cache = Cache::open(temp.path(), &engine).unwrap();
+        cache.put(EMPTY, &code);
+        cache.put(OTHER, &Code::vouched_for(engine.precompile_component(OTHER).unwrap()));
+        let (first, second) = (cache.path(&cache.name(EMPTY)), cache.path(&cache.name(OTHER)));
+        let aside = temp.path().join("aside");
+        std::fs::rename(&first, &aside).unwrap();
+        std::fs::rename(&second, &first).unwrap();
+        std::fs::rename(&aside, &second).unwrap();
+        assert!(cache.get(EMPTY).is_none() && cache.get(OTHER).is_none());
+    }
+
+    #[test]
+    fn a_link_or_a_pipe_in_place_of_an_entry_is_neither_followed_nor_waited_for() {
+        let temp = tempfile::tempdir().unwrap();
+        let (engine, code) = compiled();
+        let cache = Cache::open(temp.path(), &engine).unwrap();
+        cache.put(EMPTY, &code);
+        let path = entry(temp.path());
+        let elsewhere = temp.path().join("elsewhere");
+        std::fs::rename(&path, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        assert!(cache.get(EMPTY).is_none(), "a link to the right bytes");
+        std::fs::remove_file(&path).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+        assert!(cache.get(EMPTY).is_none(), "a pipe that nobody writes to");
+        cache.put(EMPTY, &code);
+        assert!(cache.get(EMPTY).is_some());
+        assert!(std::fs::symlink_metadata(&path).unwrap().is_file());
+    }
+
+    #[test]
+    fn what_was_checked_is_what_is_loaded_whoever_writes_to_the_file_meanwhile() {
+        let temp = tempfile::tempdir().unwrap();
+        let (engine, code) = compiled();
+        let cache = Cache::open(temp.path(), &engine).unwrap();
+        cache.put(EMPTY, &code);
+        let path = entry(temp.path());
+        let good = std::fs::read(&path).unwrap();
+        let mut bad = good.clone();
+        bad[MAC..].fill(0xcc);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            // One writes into the file that may be open, the other puts another in its place.
+            threads.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    for bytes in [&bad, &good] {
+                        let _ = File::options().write(true).open(&path).and_then(|mut file| file.write_all(bytes));
+                    }
+                }
+            });
+            threads.spawn(|| {
+                let new = temp.path().join("new");
+                while !over.load(Ordering::Relaxed) {
+                    for bytes in [&bad, &good] {
+                        std::fs::write(&new, bytes).unwrap();
+                        std::fs::rename(&new, &path).unwrap();
+                    }
+                }
+            });
+            let (mut loaded, mut refused) = (0, 0);
+            while loaded < 200 || refused < 200 {
+                match cache.get(EMPTY) {
+                    Some(found) => {
+                        assert_eq!(found.bytes(), &good[MAC..]);
+                        loaded += 1;
+                    }
+                    None => refused += 1,
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn a_key_that_somebody_else_put_there_is_made_anew() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join(KEY_FILE);
+        private(&path).unwrap().write_all(&[7; 32]).unwrap();
+        let us = rustix::process::geteuid().as_raw();
+        assert_eq!(read_key(&path, us).unwrap(), Some([7; 32]));
+        // Seen by another user it is somebody else's.
+        assert_eq!(read_key(&path, us + 1).unwrap(), None);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_key_is_not_followed() {
+        let temp = tempfile::tempdir().unwrap();
+        let known = temp.path().join("known");
+        private(&known).unwrap().write_all(&[7; 32]).unwrap();
+        let dir = temp.path().join("cache");
+        std::fs::create_dir(&dir).unwrap();
+        std::os::unix::fs::symlink(&known, dir.join(KEY_FILE)).unwrap();
+        assert!(matches!(Cache::open(&dir, &compiled().0), Err(CacheError::Key { .. })));
+    }
+
+    #[test]
+    fn a_directory_that_others_could_write_is_closed_and_what_they_left_is_not_trusted() {
+        let temp = tempfile::tempdir().unwrap();
+        let (engine, code) = compiled();
+        let dir = temp.path().join("cache");
+        let cache = Cache::open(&dir, &engine).unwrap();
+        cache.put(EMPTY, &code);
+        let path = entry(&dir);
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777)).unwrap();
+        std::fs::write(&path, b"left by somebody else").unwrap();
+        let cache = Cache::open(&dir, &engine).unwrap();
+        assert_eq!(std::fs::metadata(&dir).unwrap().mode() & 0o777, 0o700);
+        assert!(cache.get(EMPTY).is_none());
     }
 
     #[test]
     fn code_of_another_engine_has_another_name() {
         let temp = tempfile::tempdir().unwrap();
-        let (engine, component) = compiled();
-        Cache::open(temp.path(), &engine).unwrap().store(EMPTY, &component);
+        let (engine, code) = compiled();
+        Cache::open(temp.path(), &engine).unwrap().put(EMPTY, &code);
         let other = Engine::new(wasmtime::Config::new().consume_fuel(true)).unwrap();
-        assert!(Cache::open(temp.path(), &other).unwrap().load(&other, EMPTY).is_none());
+        assert!(Cache::open(temp.path(), &other).unwrap().get(EMPTY).is_none());
     }
 
     #[test]
     fn a_key_that_others_could_read_is_made_anew() {
         let temp = tempfile::tempdir().unwrap();
-        let (engine, component) = compiled();
-        Cache::open(temp.path(), &engine).unwrap().store(EMPTY, &component);
+        let (engine, code) = compiled();
+        Cache::open(temp.path(), &engine).unwrap().put(EMPTY, &code);
         let key = temp.path().join(KEY_FILE);
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(Cache::open(temp.path(), &engine).unwrap().load(&engine, EMPTY).is_none());
+        assert!(Cache::open(temp.path(), &engine).unwrap().get(EMPTY).is_none());
         assert_eq!(std::fs::metadata(&key).unwrap().mode() & 0o777, 0o600);
     }
 
     #[test]
     fn the_oldest_go_when_there_are_too_many() {
         let temp = tempfile::tempdir().unwrap();
-        let (engine, component) = compiled();
+        let (engine, code) = compiled();
         let cache = Cache::open(temp.path(), &engine).unwrap();
         for at in 0..MOST_FILES + 5 {
             std::fs::write(temp.path().join(format!("{at}.{SUFFIX}")), "old").unwrap();
         }
-        cache.store(EMPTY, &component);
+        cache.put(EMPTY, &code);
         let files = std::fs::read_dir(temp.path()).unwrap().count();
         assert_eq!(files, MOST_FILES + 1, "the files and the key");
-        assert!(cache.load(&engine, EMPTY).is_some());
+        assert!(cache.get(EMPTY).is_some());
     }
 }

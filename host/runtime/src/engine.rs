@@ -10,6 +10,7 @@ use serde::Deserialize;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::cache::Cache;
+use crate::compiler::{CompileConfig, Compiler, Compiling};
 use crate::limits::{ClassOverrides, InvalidLimits, LimitsByClass, MOST_MEMORIES, MOST_TABLE_ELEMENTS};
 use crate::ticker::Ticker;
 
@@ -23,6 +24,11 @@ pub struct RuntimeConfig {
     pub limits: ClassOverrides,
     /// How long calls of every backend may take.
     pub deadlines: Deadlines,
+    /// Where components are compiled. The embedding says it, no file does.
+    #[serde(skip)]
+    pub compiler: Compiler,
+    /// Bounds on compiling.
+    pub compile: CompileConfig,
     /// Where compiled code is kept. Absent: nowhere, and every start compiles anew.
     pub cache: Option<PathBuf>,
     /// How often the epoch advances. A deadline that only the epoch can enforce is late by at most ten of these.
@@ -36,6 +42,8 @@ impl Default for RuntimeConfig {
             pool: Pool::default(),
             limits: ClassOverrides::default(),
             deadlines: Deadlines::default(),
+            compiler: Compiler::default(),
+            compile: CompileConfig::default(),
             cache: None,
             tick: Duration::from_millis(10),
         }
@@ -99,6 +107,7 @@ pub struct Runtime {
 
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
+    pub(crate) compiling: Compiling,
     pub(crate) cache: Option<Cache>,
     pub(crate) limits: LimitsByClass,
     pub(crate) deadlines: Deadlines,
@@ -123,6 +132,7 @@ impl Runtime {
         if config.tick < Duration::from_micros(100) || config.tick > Duration::from_secs(1) {
             return Err(invalid("tick", "between 100us and 1s"));
         }
+        config.compile.check().map_err(|(field, message)| RuntimeError::Config { field, message })?;
         let engine = Engine::new(&wasmtime_config(&config.pool))
             .map_err(|error| RuntimeError::Engine { calls: config.pool.calls, reason: format!("{error:#}") })?;
         let cache = config.cache.and_then(|dir| match Cache::open(&dir, &engine) {
@@ -134,8 +144,9 @@ impl Runtime {
             }
         });
         let ticker = Ticker::start(engine.weak(), config.tick).map_err(RuntimeError::Thread)?;
+        let compiling = Compiling::new(config.compiler, config.compile);
         let (pool, deadlines, tick) = (config.pool, config.deadlines, config.tick);
-        Ok(Self { shared: Arc::new(Shared { engine, cache, limits, deadlines, pool, tick, ticker }) })
+        Ok(Self { shared: Arc::new(Shared { engine, compiling, cache, limits, deadlines, pool, tick, ticker }) })
     }
 
     /// Ends and joins the epoch thread. Backends that are still loaded go on to work; the timer alone ends their calls.
@@ -177,9 +188,16 @@ fn wasmtime_config(pool: &Pool) -> Config {
         // Where the kernel has it (6.7 and later), only what was written is reset.
         .pagemap_scan(Enabled::Auto);
 
+    let mut config = code_config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
+    config
+}
+
+/// What compiled code depends on: the same for the engine that compiles and for the one that runs, which may be in
+/// different processes.
+pub(crate) fn code_config() -> Config {
     let mut config = Config::new();
     config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling))
         // Halves the cost of a call; the async component model is not stable yet, and no interface here uses it.
         .concurrency_support(false)
         .consume_fuel(true)

@@ -10,6 +10,8 @@ use crate::call::{CallState, Stage};
 
 /// A frame's name is cut here: generic Rust has names of kilobytes.
 const LONGEST_NAME: usize = 240;
+/// A longer one is not what a compiler made, and is shown as it is.
+const LONGEST_MANGLED: usize = 8 << 10;
 
 /// What wasmtime says of bounds that have no type of their own. A test trips over each.
 const LIMIT_MESSAGES: [&str; 3] =
@@ -112,8 +114,9 @@ fn frames(error: &wasmtime::Error) -> Vec<String> {
         .iter()
         .map(|frame| {
             let name = match frame.func_name() {
-                // Without the hash that the compiler puts behind every name.
-                Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
+                // Without the hash that the compiler puts behind every name. A name may be as long as the component.
+                Some(name) if name.len() <= LONGEST_MANGLED => format!("{:#}", rustc_demangle::demangle(name)),
+                Some(name) => name.chars().take(LONGEST_NAME).collect(),
                 None => format!("function {}", frame.func_index()),
             };
             name.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect()

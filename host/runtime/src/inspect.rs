@@ -48,7 +48,8 @@ impl Runtime {
     /// Only for what is no component or does not compile; what is a component but no good backend is an
     /// [`PluginInspection`] with a `problem`.
     pub async fn inspect(&self, wasm: Cow<'static, [u8]>) -> Result<PluginInspection, LoadError> {
-        let component = self.compile(wasm.clone()).await?;
+        let size = wasm.len();
+        let component = self.compile(wasm).await?;
         let engine = &self.shared.engine;
         let imports = loader::imports(engine, &component).into_iter().map(|import| InspectedImport {
             offered: !matches!(import.offer, Offer::Never | Offer::OtherVersion),
@@ -59,7 +60,7 @@ impl Runtime {
             name: import.name,
         });
         let mut inspection = PluginInspection {
-            size: wasm.len(),
+            size,
             imports: imports.collect(),
             exports: exports::names(engine, &component),
             interfaces: Exports::find(engine, &component).map(|exports| exports.interfaces()).unwrap_or_default(),
@@ -69,7 +70,7 @@ impl Runtime {
         // The name only stands in messages.
         let backend: BackendName = "name".parse().map_err(|error| LoadError::Internal(format!("{error}")))?;
         // Linked as if all were granted: while it describes itself none of it works.
-        let described = match self.link(wasm, &backend, &Grants::all()).await {
+        let described = match self.link(&component, &backend, &Grants::all()) {
             Ok(linked) => self.describe_only(backend, linked).await,
             Err(error) => Err(error),
         };

@@ -4,7 +4,7 @@
 //! `ExecutionBackend` like any other: whoever calls it never sees wasmtime.
 //!
 //! ```text
-//!   bytes --loader--> compiled (cache) --> linked with what is granted --> tried once (describe) --> WasmBackend
+//!   bytes --loader--> compiled (child, or cache) --> linked with what is granted --> tried once (describe) --> WasmBackend
 //!
 //!   a call:  fresh store, limits set --> fresh instance --> one function --> answer checked --> store dropped
 //! ```
@@ -24,6 +24,8 @@ mod bare;
 mod bindings;
 mod cache;
 mod call;
+mod code;
+mod compiler;
 mod engine;
 mod exports;
 mod fault;
@@ -35,6 +37,7 @@ mod spec;
 mod ticker;
 
 pub use backend::WasmBackend;
+pub use compiler::{CompileConfig, CompileError, Compiler, compile_standard_input};
 pub use engine::{Pool, Runtime, RuntimeConfig, RuntimeError};
 pub use exports::BACKEND_PACKAGE;
 pub use inspect::{InspectedImport, PluginInspection};

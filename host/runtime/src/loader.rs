@@ -14,6 +14,8 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use crate::answer;
 use crate::backend::WasmBackend;
 use crate::call::{CallState, Loaded, Stage};
+use crate::code::Code;
+use crate::compiler::{CompileError, plain};
 use crate::engine::{Runtime, Shared};
 use crate::exports::{Exports, signature};
 use crate::fault;
@@ -21,6 +23,9 @@ use crate::limits::{ClassOverrides, InvalidLimits};
 
 /// The largest file that is taken for a plugin.
 const LARGEST: usize = 64 << 20;
+/// As many of a component's names, and as much of each, as a message shows.
+const MOST_NAMES: usize = 20;
+const LONGEST_NAME: usize = 400;
 
 /// What is needed to load a plugin as a backend: the table `[backend.NAME]`.
 #[derive(Clone, Debug)]
@@ -58,11 +63,8 @@ impl Plugin {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// Larger than 64 MiB.
-    #[error("it has {size} bytes, and a plugin has at most {LARGEST}")]
-    TooLarge {
-        /// In bytes.
-        size: usize,
-    },
+    #[error("it has more than {LARGEST} bytes, which is the most that a plugin may have")]
+    TooLarge,
     /// It does not begin as Wasm does.
     #[error("it is no WebAssembly: it begins with {begins}, where a component begins with \"\\0asm\"")]
     NotWasm {
@@ -77,9 +79,9 @@ pub enum LoadError {
     /// Wasm of a version or kind that there is not.
     #[error("it is WebAssembly of an unknown kind: neither a component nor a core module")]
     UnknownKind,
-    /// It does not validate, does not compile, or does not fit the pool.
-    #[error("it does not compile: {0}")]
-    Compile(String),
+    /// It does not compile, or not within the bounds.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
     /// A component that is no backend.
     #[error("it is a component, but no backend: it does not export `seawall:backend/execution-backend`; {}", list("it exports", .exports))]
     WrongWorld {
@@ -111,7 +113,7 @@ pub enum LoadError {
         reason: String,
     },
     /// It imports what it may not have.
-    #[error("{}", .remedies.join("; "))]
+    #[error("{}", some(.remedies, "; "))]
     NotGranted {
         /// For each import, what it is and which line of the configuration would give it.
         remedies: Vec<String>,
@@ -128,15 +130,25 @@ pub enum LoadError {
     /// The limits make no sense.
     #[error(transparent)]
     Limits(#[from] InvalidLimits),
-    /// The compiler panicked.
-    #[error("the compiler failed, which is a defect of Seawall: {0}")]
+    /// A panic, where there must be none.
+    #[error("loading it failed, which is a defect of Seawall: {0}")]
     Internal(String),
 }
 
 fn list(what: &str, names: &[String]) -> String {
     match names {
         [] => format!("{what} nothing"),
-        names => format!("{what} {}", names.join(", ")),
+        names => format!("{what} {}", some(names, ", ")),
+    }
+}
+
+/// Names that a component chose: it may have a million of them, and each may be as long as the component.
+fn some(names: &[String], between: &str) -> String {
+    let shown: Vec<_> = names.iter().take(MOST_NAMES).map(|name| name.chars().take(LONGEST_NAME).collect()).collect();
+    let shown = <[String]>::join(&shown, between);
+    match names.len().checked_sub(MOST_NAMES) {
+        None | Some(0) => shown,
+        Some(more) => format!("{shown}{between}and {more} more"),
     }
 }
 
@@ -145,8 +157,9 @@ impl Runtime {
     ///
     /// # Errors
     /// See [`LoadError`].
-    pub async fn load(&self, plugin: Plugin, services: &Services) -> Result<WasmBackend, LoadError> {
-        let Linked { pre, exports } = self.link(plugin.wasm.clone(), &plugin.backend, &plugin.grants).await?;
+    pub async fn load(&self, mut plugin: Plugin, services: &Services) -> Result<WasmBackend, LoadError> {
+        let component = self.compile(std::mem::take(&mut plugin.wasm)).await?;
+        let Linked { pre, exports } = self.link(&component, &plugin.backend, &plugin.grants)?;
         let granted = Granted::new(plugin.backend.clone(), &plugin.config, &plugin.grants, services).await?;
         self.try_out(plugin, pre, exports, granted).await
     }
@@ -157,22 +170,22 @@ impl Runtime {
     /// See [`LoadError`].
     pub async fn load_ungranted(&self, plugin: Plugin) -> Result<WasmBackend, LoadError> {
         let plugin = Plugin { grants: Grants::default(), ..plugin };
-        let Linked { pre, exports } = self.link(plugin.wasm.clone(), &plugin.backend, &plugin.grants).await?;
+        let component = self.compile(plugin.wasm.clone()).await?;
+        let Linked { pre, exports } = self.link(&component, &plugin.backend, &plugin.grants)?;
         let granted = Granted::inert(plugin.backend.clone(), &plugin.config);
         self.try_out(plugin, pre, exports, granted).await
     }
 
-    /// Compiles and links; every check that needs no instance.
-    pub(crate) async fn link(
+    /// Links; every check that needs no instance.
+    pub(crate) fn link(
         &self,
-        wasm: Cow<'static, [u8]>,
+        component: &Component,
         backend: &BackendName,
         grants: &Grants,
     ) -> Result<Linked, LoadError> {
-        let component = self.compile(wasm).await?;
         let engine = &self.shared.engine;
-        let exports = Exports::find(engine, &component)?;
-        let imports = imports(engine, &component);
+        let exports = Exports::find(engine, component)?;
+        let imports = imports(engine, component);
         let missing: Vec<_> = imports.iter().filter(|import| !import.is_linked(grants)).collect();
         if !missing.is_empty() {
             let remedies = missing.into_iter().map(|import| import.remedy(backend)).collect();
@@ -182,16 +195,31 @@ impl Runtime {
         let mut linker = Linker::<CallState>::new(engine);
         add_to_linker(&mut linker, grants, wasi, |state| &mut state.context)
             .map_err(|error| LoadError::Internal(format!("{error:#}")))?;
-        let pre = linker.instantiate_pre(&component).map_err(|error| LoadError::WrongImport(format!("{error:#}")))?;
+        let pre = linker.instantiate_pre(component).map_err(|error| LoadError::WrongImport(format!("{error:#}")))?;
         Ok(Linked { pre, exports })
     }
 
-    /// Compiles, or takes what was compiled from the cache. On a thread where that disturbs nobody.
+    /// Compiles, or takes what was compiled from the cache. What takes time is done where it disturbs nobody.
     pub(crate) async fn compile(&self, wasm: Cow<'static, [u8]>) -> Result<Component, LoadError> {
         check_header(&wasm)?;
-        let shared = self.shared.clone();
-        let compiling = tokio::task::spawn_blocking(move || compile(&shared, &wasm));
-        compiling.await.map_err(|error| LoadError::Internal(error.to_string()))?
+        let wasm = Arc::new(wasm);
+        let cached = self.aside(&wasm, |shared, wasm| shared.cached(wasm)).await?;
+        if let Some(component) = cached {
+            return Ok(component);
+        }
+        let code = self.shared.compiling.compile(&self.shared.engine, wasm.clone()).await?;
+        self.aside(&wasm, move |shared, wasm| shared.compiled(wasm, &code)).await?.map_err(LoadError::from)
+    }
+
+    /// Runs something that blocks on a thread of its own.
+    async fn aside<T: Send + 'static>(
+        &self,
+        wasm: &Arc<Cow<'static, [u8]>>,
+        work: impl FnOnce(&Shared, &[u8]) -> T + Send + 'static,
+    ) -> Result<T, LoadError> {
+        let (shared, wasm) = (self.shared.clone(), wasm.clone());
+        let working = tokio::task::spawn_blocking(move || work(&shared, &wasm));
+        working.await.map_err(|panic| LoadError::Internal(panic.to_string()))
     }
 
     /// The trial: an instance to check types against, and `describe`.
@@ -240,7 +268,7 @@ pub(crate) fn imports(engine: &Engine, component: &Component) -> Vec<Import> {
 /// The first eight bytes say what a file is.
 fn check_header(wasm: &[u8]) -> Result<(), LoadError> {
     if wasm.len() > LARGEST {
-        return Err(LoadError::TooLarge { size: wasm.len() });
+        return Err(LoadError::TooLarge);
     }
     match wasm {
         [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
@@ -256,16 +284,28 @@ fn check_header(wasm: &[u8]) -> Result<(), LoadError> {
     }
 }
 
-fn compile(shared: &Shared, wasm: &[u8]) -> Result<Component, LoadError> {
-    if let Some(component) = shared.cache.as_ref().and_then(|cache| cache.load(&shared.engine, wasm)) {
-        return Ok(component);
+impl Shared {
+    /// What was compiled before.
+    fn cached(&self, wasm: &[u8]) -> Option<Component> {
+        match self.cache.as_ref()?.get(wasm)?.load(&self.engine) {
+            Ok(component) => Some(component),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "a file of the cache does not load; it will be replaced");
+                None
+            }
+        }
     }
-    let component =
-        Component::from_binary(&shared.engine, wasm).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
-    if let Some(cache) = &shared.cache {
-        cache.store(wasm, &component);
+
+    /// Loads what was compiled now, and keeps it.
+    fn compiled(&self, wasm: &[u8], code: &Code) -> Result<Component, CompileError> {
+        let loaded = code.load(&self.engine);
+        let component = loaded.map_err(|error| CompileError::Invalid(plain(&format!("{error:#}"))))?;
+        if let Some(cache) = &self.cache {
+            cache.put(wasm, code);
+        }
+        Ok(component)
     }
-    Ok(component)
 }
 
 async fn typecheck(loaded: &Loaded) -> Result<(), LoadError> {

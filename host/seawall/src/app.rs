@@ -13,12 +13,13 @@ use seawall_backend::limit::Ceiling;
 use seawall_backend::{Bulkhead, ExecutionBackend, Info};
 use seawall_control::{Control, Shutdown, ShutdownError};
 use seawall_model::{BackendName, InvalidSpec, Session, SessionState, Timestamp};
-use seawall_runtime::{LoadError, Plugin, Runtime, RuntimeError, Services, WasmBackend};
+use seawall_runtime::{LoadError, Plugin, Runtime, RuntimeConfig, RuntimeError, Services, WasmBackend};
 use seawall_store::{OpenError, Store};
 use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::api::{self, Api, Server};
+use crate::compiler;
 use crate::config::{Backend, ConfigError, PluginSource, Settings, ShutdownMode};
 use crate::embedded::{self, Found};
 use crate::schema::Schema;
@@ -117,7 +118,8 @@ impl App {
             OpenError::Locked { .. } => StartError::Locked(error),
             other => StartError::Store(other),
         })?;
-        let runtime = Runtime::new(settings.runtime.clone()).map_err(|error| match error {
+        let config = RuntimeConfig { compiler: compiler::child(), ..settings.runtime.clone() };
+        let runtime = Runtime::new(config).map_err(|error| match error {
             RuntimeError::Config { .. } | RuntimeError::Limits(_) => {
                 StartError::Config(settings.wrong(&["runtime"], error.to_string()))
             }

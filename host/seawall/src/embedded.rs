@@ -1,5 +1,8 @@
 //! The bytes of plugins: from a folder where one is named, else from the binary, else there are none.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::PluginSource;
@@ -26,8 +29,8 @@ pub(crate) fn find(source: &PluginSource, folder: Option<&Path>) -> Option<Found
     }
 }
 
-/// What is no plugin is larger than this; the largest guests of other languages have 20 MB.
-const MAX_BYTES: u64 = 256 << 20;
+/// One byte more than the runtime takes, so that it is the runtime that says how much a plugin may have.
+const MAX_BYTES: u64 = (64 << 20) + 1;
 
 impl Found {
     /// The bytes. Blocks on the file.
@@ -38,14 +41,15 @@ impl Found {
         match self {
             Self::Here(bytes) => Ok((*bytes).into()),
             Self::File(path) => {
-                let about = std::fs::metadata(path)?;
-                if !about.is_file() {
+                // Opening a pipe would wait for a writer.
+                let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+                let file = File::options().read(true).custom_flags(flags).open(path)?;
+                if !file.metadata()?.is_file() {
                     return Err(std::io::Error::other("it is no file"));
                 }
-                if about.len() > MAX_BYTES {
-                    return Err(std::io::Error::other("it is larger than 256 MiB"));
-                }
-                Ok(std::fs::read(path)?.into())
+                let mut bytes = Vec::new();
+                file.take(MAX_BYTES).read_to_end(&mut bytes)?;
+                Ok(bytes.into())
             }
         }
     }

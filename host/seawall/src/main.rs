@@ -14,6 +14,7 @@ mod api;
 mod app;
 mod cli;
 mod client;
+mod compiler;
 mod config;
 mod daemon;
 mod embedded;
@@ -23,5 +24,6 @@ mod problem;
 mod schema;
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::from(cli::main())
+    // Before anything else: the process that compiles has no use for the rest, and no memory for it.
+    compiler::run().unwrap_or_else(|| std::process::ExitCode::from(cli::main()))
 }

@@ -20,7 +20,7 @@ async fn ends(arena: &Arena, guest: Guest, kind: FaultKind, words: &'static str)
 /// The plugin is refused before there is an instance of it.
 async fn does_not_compile(arena: &Arena, guest: Guest, words: &str) {
     match arena.runtime.load_ungranted(arena.plugin(&guest)).await {
-        Err(LoadError::Compile(reason)) => assert!(reason.contains(words), "{reason}"),
+        Err(LoadError::Compile(reason)) => assert!(reason.to_string().contains(words), "{reason}"),
         other => panic!("not refused: {other:?}"),
     }
 }

@@ -9,8 +9,8 @@ use seawall_runtime::{InspectedImport, LoadError, PluginInspection, Runtime, Run
 use super::Global;
 use super::format::facts;
 use crate::config::PluginSource;
-use crate::embedded;
 use crate::exit::Failure;
+use crate::{compiler, embedded};
 
 /// `plugin`.
 #[derive(Debug, Subcommand)]
@@ -39,7 +39,8 @@ impl Plugin {
         let threads = threads.context("failed to start the threads")?;
         let inspected = threads.block_on(async {
             // Nothing is kept: an inspection leaves no trace.
-            let runtime = Runtime::new(RuntimeConfig::default()).map_err(anyhow::Error::new)?;
+            let config = RuntimeConfig { compiler: compiler::child(), ..RuntimeConfig::default() };
+            let runtime = Runtime::new(config).map_err(anyhow::Error::new)?;
             let inspected = runtime.inspect(wasm).await;
             runtime.shutdown();
             Ok::<Result<PluginInspection, LoadError>, anyhow::Error>(inspected)
