@@ -1,4 +1,5 @@
-//! The commands that a clone of Seawall is worked with: `cargo xtask demo`, `test`, `bench`, `plugins`, `setup`.
+//! The commands that a clone of Seawall is worked with: `cargo xtask demo`, `test`, `bench`, `soak`, `plugins`,
+//! `setup`.
 //!
 //! It is the first thing that a newcomer builds, so it depends on little. It builds guests and the daemon by calling
 //! cargo, and installs what is missing where it may, saying what and why.
@@ -8,6 +9,7 @@ mod demo;
 mod plugins;
 mod say;
 mod setup;
+mod soak;
 mod test;
 mod workspace;
 
@@ -38,6 +40,12 @@ enum Command {
         /// Only measurements whose name contains this.
         only: Option<String>,
     },
+    /// Makes very many calls of which one in ten is hostile, and looks whether anything is left of them.
+    Soak {
+        /// How many.
+        #[arg(long, default_value_t = 1_000_000)]
+        calls: u64,
+    },
     /// Builds the built-in plugins, the example and the misbehaving guests of the tests.
     Plugins {
         /// Build with Debian's Rust instead of rustup's target.
@@ -54,6 +62,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Test { arguments } => test::run(&arguments),
         Command::Bench { only } => bench::run(only.as_deref()),
+        Command::Soak { calls } => soak::run(calls),
         Command::Plugins { debian_toolchain } => plugins::run(debian_toolchain),
         Command::Setup => setup::run(),
     });
