@@ -24,7 +24,7 @@ const BUILT_IN: [&str; 3] = ["docker", "mock", "process"];
 const EXAMPLE: &str = "example";
 
 /// Guests that misbehave once they run. Each is an example target of `tests/fixtures`.
-const FIXTURES: [&str; 15] = [
+const FIXTURES: [&str; 16] = [
     "caller",
     "flood",
     "hang",
