@@ -154,9 +154,9 @@ fn filled_by_all(shared: &str, import: &str, filling: &str) -> String {
 
 #[test]
 fn data_that_is_copied_while_the_instance_is_made_burns_fuel_by_the_byte() {
-    // 40 MB to copy, in a component of 1 MB.
-    let data = format!("(data (i32.const 0) \"{}\")", "a".repeat(1 << 20));
-    let greedy = filled_by_all("(memory (export \"shared\") 16)", "(memory 16)", &data);
+    // 10 MB to copy, in a component of 256 KB.
+    let data = format!("(data (i32.const 0) \"{}\")", "a".repeat(256 << 10));
+    let greedy = filled_by_all("(memory (export \"shared\") 4)", "(memory 4)", &data);
     arena(async |arena| {
         let plugin = short(arena, &Guest::new().beside(greedy));
         arena.attack_by_loading(plugin, FaultKind::Fuel, "used up its fuel").await;
