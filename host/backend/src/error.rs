@@ -122,6 +122,26 @@ impl Error {
         }
     }
 
+    /// The same error with each of its texts changed. What the bulkhead says has none.
+    #[must_use]
+    pub fn map_texts(self, mut map: impl FnMut(String) -> String) -> Self {
+        match self {
+            Self::NotFound(message) => Self::NotFound(map(message)),
+            Self::Conflict { message, retry_after } => Self::Conflict { message: map(message), retry_after },
+            Self::Invalid(InvalidSpec { problems }) => {
+                let changed = |problem: Problem| Problem { field: map(problem.field), message: map(problem.message) };
+                Self::Invalid(InvalidSpec { problems: problems.into_iter().map(changed).collect() })
+            }
+            Self::Denied(message) => Self::Denied(map(message)),
+            Self::Exhausted { message, retry_after } => Self::Exhausted { message: map(message), retry_after },
+            Self::Unavailable { message, retry_after } => Self::Unavailable { message: map(message), retry_after },
+            Self::Unsupported(message) => Self::Unsupported(map(message)),
+            Self::Other(message) => Self::Other(map(message)),
+            Self::Fault(fault) => Self::Fault(Fault { message: map(fault.message), ..fault }),
+            Self::Full(_) | Self::Open { .. } | Self::Quarantined { .. } => self,
+        }
+    }
+
     /// One word for logs, events and metrics.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use seawall_model::Redactor;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::budget::{Breach, Budget};
 use crate::grants::Granted;
 use crate::log::Log;
-use crate::redact::Redactor;
 use crate::wasi;
 
 /// What a plugin may do now.

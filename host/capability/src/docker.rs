@@ -12,11 +12,9 @@ use crate::context::Context;
 use crate::convert::{Refusal, from_guest, to_guest};
 use crate::error::HostError;
 use crate::streams::ByteStream;
+use crate::weight::Weight as _;
 
 const NAME: &str = "docker";
-
-/// What a status costs of the call's budget of bytes, besides its handle.
-const STATUS: usize = 96;
 
 impl Context {
     fn docker(&mut self, bytes: usize) -> Result<Docker, HostError> {
@@ -30,7 +28,7 @@ impl Context {
 impl docker::Host for Context {
     async fn ping(&mut self) -> Result<docker::Engine, HostError> {
         let engine = self.docker(0)?.ping().await?;
-        self.answer(engine.attributes.iter().map(|(name, value)| name.len() + value.len()).sum())?;
+        self.answer(engine.attributes.weight())?;
         Ok(docker::Engine {
             version: engine.version,
             api_version: engine.api_version,
@@ -41,63 +39,53 @@ impl docker::Host for Context {
     }
 
     async fn create(&mut self, container: docker::Container) -> Result<types::Status, HostError> {
-        let docker = self.docker(weight(&container))?;
+        let docker = self.docker(container.weight())?;
         let status = docker.create(&self::container(container)?).await?;
-        self.answer(STATUS)?;
-        Ok(to_guest::status(status))
+        let status = to_guest::status(status);
+        self.answer(status.weight())?;
+        Ok(status)
     }
 
     async fn start(&mut self, key: types::Key) -> Result<types::Status, HostError> {
-        let docker = self.docker(key_weight(&key))?;
+        let docker = self.docker(key.weight())?;
         let status = docker.start(&from_guest::key(key)?).await?;
-        self.answer(STATUS)?;
-        Ok(to_guest::status(status))
+        let status = to_guest::status(status);
+        self.answer(status.weight())?;
+        Ok(status)
     }
 
     async fn signal(&mut self, key: types::Key, signal: u32) -> Result<(), HostError> {
-        let docker = self.docker(key_weight(&key))?;
+        let docker = self.docker(key.weight())?;
         Ok(docker.signal(&from_guest::key(key)?, from_guest::signal(signal)?).await?)
     }
 
     async fn remove(&mut self, key: types::Key, force: bool) -> Result<(), HostError> {
-        let docker = self.docker(key_weight(&key))?;
+        let docker = self.docker(key.weight())?;
         Ok(docker.remove(&from_guest::key(key)?, force).await?)
     }
 
     async fn inspect(&mut self, keys: Vec<types::Key>) -> Result<Vec<types::Found>, HostError> {
-        let docker = self.docker(keys.iter().map(key_weight).sum())?;
+        let docker = self.docker(keys.weight())?;
         let found = docker.inspect(&from_guest::keys(keys)?).await?;
-        self.answer(found.len() * STATUS)?;
-        Ok(found.into_iter().map(to_guest::found).collect())
+        let found: Vec<_> = found.into_iter().map(to_guest::found).collect();
+        self.answer(found.weight())?;
+        Ok(found)
     }
 
     async fn list(&mut self, cursor: Option<String>) -> Result<types::Page, HostError> {
-        let docker = self.docker(cursor.as_ref().map_or(0, String::len))?;
+        let docker = self.docker(cursor.weight())?;
         let page = docker.list(from_guest::cursor(cursor)?.as_deref()).await?;
-        self.answer(page.workloads.len() * STATUS)?;
-        Ok(to_guest::page(page))
+        let page = to_guest::page(page);
+        self.answer(page.weight())?;
+        Ok(page)
     }
 
     async fn logs(&mut self, key: types::Key, options: types::LogOptions) -> Result<Resource<ByteStream>, HostError> {
-        let docker = self.docker(key_weight(&key))?;
-        let stream = docker.logs(&from_guest::key(key)?, &from_guest::log_options(options)).await?;
-        self.push_stream(stream)
+        let docker = self.docker(key.weight())?;
+        let key = from_guest::key(key)?;
+        let stream = docker.logs(&key, &from_guest::log_options(options)).await?;
+        self.push_stream(stream, key)
     }
-}
-
-fn key_weight(key: &types::Key) -> usize {
-    24 + key.handle.as_ref().map_or(0, Vec::len)
-}
-
-/// About what a description costs of the call's budget of bytes.
-fn weight(container: &docker::Container) -> usize {
-    let pairs = |pairs: &[(String, String)]| pairs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-    key_weight(&container.key)
-        + container.image.len()
-        + container.command.iter().map(String::len).sum::<usize>()
-        + pairs(&container.env)
-        + pairs(&container.labels)
-        + 64 * (container.mounts.len() + container.ports.len() + container.ulimits.len())
 }
 
 /// From the guest's words to the host's. What may be had is decided by `seawall-docker`.

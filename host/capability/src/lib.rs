@@ -24,15 +24,14 @@ mod grants;
 mod link;
 mod log;
 mod process;
-mod redact;
 mod state;
 mod streams;
 mod wasi;
+mod weight;
 
 pub use budget::{Breach, Budget};
 pub use context::{Context, Phase};
 pub use error::{HostError, StateFailure};
 pub use grants::{GrantError, Granted, Grants, Services, StateGrant};
 pub use link::{HOST_PACKAGE, Import, Offer, add_to_linker, offers};
-pub use redact::Redactor;
 pub use streams::{ByteStream, Duplex, WakeSource};

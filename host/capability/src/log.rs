@@ -1,20 +1,24 @@
 //! `seawall:host/log`: the plugin's lines in the daemon's own log, under the backend's name.
 //!
 //! A plugin cannot flood it (a bound on bytes over the whole call; what exceeds it is dropped and counted), forge lines
-//! in it (control characters are escaped), or give secrets away in it.
+//! or fields in it (control characters are escaped, and the backend's name comes before what the plugin wrote), or repeat
+//! secrets in it.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use seawall_model::{Redactor, is_deceptive};
 use tracing::Level;
 
 use crate::bindings::log;
 use crate::context::Context;
 use crate::grants::Granted;
-use crate::redact::Redactor;
 
 /// One line is cut here.
 const LONGEST_LINE: usize = 8 << 10;
+
+/// What each line costs of the budget besides its text: time, level and name are bytes too, and a line of nothing is one.
+const LINE_COST: u64 = 32;
 
 /// The log of one call.
 pub(crate) struct Log {
@@ -32,7 +36,7 @@ impl Log {
 
     pub(crate) fn write(&mut self, level: Level, message: String) {
         let size = u64::try_from(message.len()).unwrap_or(u64::MAX);
-        let Some(left) = self.left.checked_sub(size) else {
+        let Some(left) = self.left.checked_sub(size.saturating_add(LINE_COST)) else {
             self.dropped_lines += 1;
             self.dropped_bytes = self.dropped_bytes.saturating_add(size);
             return;
@@ -59,15 +63,15 @@ impl Drop for Log {
 /// tracing's level is part of the call site.
 fn emit(level: Level, backend: &str, message: &str) {
     match level {
-        Level::TRACE => tracing::trace!(target: "seawall::plugin", backend, "{message}"),
-        Level::DEBUG => tracing::debug!(target: "seawall::plugin", backend, "{message}"),
-        Level::INFO => tracing::info!(target: "seawall::plugin", backend, "{message}"),
-        Level::WARN => tracing::warn!(target: "seawall::plugin", backend, "{message}"),
-        Level::ERROR => tracing::error!(target: "seawall::plugin", backend, "{message}"),
+        Level::TRACE => tracing::trace!(target: "seawall::plugin", backend, "{backend}: {message}"),
+        Level::DEBUG => tracing::debug!(target: "seawall::plugin", backend, "{backend}: {message}"),
+        Level::INFO => tracing::info!(target: "seawall::plugin", backend, "{backend}: {message}"),
+        Level::WARN => tracing::warn!(target: "seawall::plugin", backend, "{backend}: {message}"),
+        Level::ERROR => tracing::error!(target: "seawall::plugin", backend, "{backend}: {message}"),
     }
 }
 
-/// One line, without control characters, bounded.
+/// One line, in which every character can be seen, bounded.
 pub(crate) fn printable(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(LONGEST_LINE));
     for c in text.trim_end().chars() {
@@ -75,7 +79,7 @@ pub(crate) fn printable(text: &str) -> String {
             line.push('…');
             break;
         }
-        if c.is_control() {
+        if is_deceptive(c) {
             // Writing to a String cannot fail.
             let _ = write!(line, "{}", c.escape_default());
         } else {
@@ -87,8 +91,9 @@ pub(crate) fn printable(text: &str) -> String {
 
 impl log::Host for Context {
     fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
-        // Bytes of the log have a budget of their own, whose end drops lines and not the call.
-        self.enter(0)?;
+        // What is written has a budget of its own, whose end drops lines and not the call. What is dropped was copied
+        // out of the guest all the same, and that counts like everything that crosses.
+        self.enter(message.len())?;
         let level = match level {
             log::Level::Trace => Level::TRACE,
             log::Level::Debug => Level::DEBUG,
@@ -108,6 +113,7 @@ mod tests {
     #[test]
     fn a_line_cannot_forge_another() {
         assert_eq!(printable("a\nERROR b\u{1b}[31m\n"), "a\\nERROR b\\u{1b}[31m");
+        assert_eq!(printable("gpj.\u{202e}exe\u{2028}\u{9b}\0"), "gpj.\\u{202e}exe\\u{2028}\\u{9b}\\u{0}");
     }
 
     #[test]

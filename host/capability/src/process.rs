@@ -9,11 +9,9 @@ use crate::context::Context;
 use crate::convert::{Refusal, from_guest, to_guest};
 use crate::error::HostError;
 use crate::streams::ByteStream;
+use crate::weight::Weight as _;
 
 const NAME: &str = "process";
-
-/// What a status costs of the call's budget of bytes.
-const STATUS: usize = 96;
 
 impl Context {
     fn process(&mut self, bytes: usize) -> Result<Process, HostError> {
@@ -27,65 +25,58 @@ impl Context {
 impl process::Host for Context {
     async fn ping(&mut self) -> Result<process::HostInfo, HostError> {
         let info = self.process(0)?.ping().await?;
-        self.answer(info.attributes.iter().map(|(name, value)| name.len() + value.len()).sum())?;
+        self.answer(info.attributes.weight())?;
         Ok(process::HostInfo { system: info.system, limits: info.limits, user: info.user, attributes: info.attributes })
     }
 
     async fn create(&mut self, program: process::Program) -> Result<types::Status, HostError> {
-        let process = self.process(weight(&program))?;
+        let process = self.process(program.weight())?;
         let status = process.create(&self::program(program)?).await?;
-        self.answer(STATUS)?;
-        Ok(to_guest::status(status))
+        let status = to_guest::status(status);
+        self.answer(status.weight())?;
+        Ok(status)
     }
 
     async fn start(&mut self, key: types::Key) -> Result<types::Status, HostError> {
-        let process = self.process(key_weight(&key))?;
+        let process = self.process(key.weight())?;
         let status = process.start(&from_guest::key(key)?).await?;
-        self.answer(STATUS)?;
-        Ok(to_guest::status(status))
+        let status = to_guest::status(status);
+        self.answer(status.weight())?;
+        Ok(status)
     }
 
     async fn signal(&mut self, key: types::Key, signal: u32) -> Result<(), HostError> {
-        let process = self.process(key_weight(&key))?;
+        let process = self.process(key.weight())?;
         Ok(process.signal(&from_guest::key(key)?, from_guest::signal(signal)?).await?)
     }
 
     async fn remove(&mut self, key: types::Key, force: bool) -> Result<(), HostError> {
-        let process = self.process(key_weight(&key))?;
+        let process = self.process(key.weight())?;
         Ok(process.remove(&from_guest::key(key)?, force).await?)
     }
 
     async fn inspect(&mut self, keys: Vec<types::Key>) -> Result<Vec<types::Found>, HostError> {
-        let process = self.process(keys.iter().map(key_weight).sum())?;
+        let process = self.process(keys.weight())?;
         let found = process.inspect(&from_guest::keys(keys)?).await?;
-        self.answer(found.len() * STATUS)?;
-        Ok(found.into_iter().map(to_guest::found).collect())
+        let found: Vec<_> = found.into_iter().map(to_guest::found).collect();
+        self.answer(found.weight())?;
+        Ok(found)
     }
 
     async fn list(&mut self, cursor: Option<String>) -> Result<types::Page, HostError> {
-        let process = self.process(cursor.as_ref().map_or(0, String::len))?;
+        let process = self.process(cursor.weight())?;
         let page = process.list(from_guest::cursor(cursor)?.as_deref()).await?;
-        self.answer(page.workloads.len() * STATUS)?;
-        Ok(to_guest::page(page))
+        let page = to_guest::page(page);
+        self.answer(page.weight())?;
+        Ok(page)
     }
 
     async fn logs(&mut self, key: types::Key, options: types::LogOptions) -> Result<Resource<ByteStream>, HostError> {
-        let process = self.process(key_weight(&key))?;
-        let stream = process.logs(&from_guest::key(key)?, &from_guest::log_options(options)).await?;
-        self.push_stream(stream)
+        let process = self.process(key.weight())?;
+        let key = from_guest::key(key)?;
+        let stream = process.logs(&key, &from_guest::log_options(options)).await?;
+        self.push_stream(stream, key)
     }
-}
-
-fn key_weight(key: &types::Key) -> usize {
-    24 + key.handle.as_ref().map_or(0, Vec::len)
-}
-
-/// About what a description costs of the call's budget of bytes.
-fn weight(program: &process::Program) -> usize {
-    key_weight(&program.key)
-        + program.command.iter().map(String::len).sum::<usize>()
-        + program.env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
-        + 32 * program.rlimits.len()
 }
 
 /// From the guest's words to the host's. What may run is decided by `seawall-process`.

@@ -5,11 +5,15 @@ use seawall_store::{Change, Expectation, StateError, StateMap};
 use crate::bindings::state;
 use crate::context::Context;
 use crate::error::StateFailure;
+use crate::weight::Weight as _;
 
 const NAME: &str = "state";
 
 /// The most keys of one call of `get` and the most changes of one `commit`.
 const LARGEST_BATCH: usize = 4096;
+
+/// What an entry costs of the budget of bytes besides key and value.
+const ENTRY: usize = size_of::<state::Entry>();
 
 impl From<StateError> for StateFailure {
     fn from(error: StateError) -> Self {
@@ -43,20 +47,20 @@ fn batch(size: usize) -> Result<(), StateFailure> {
 
 impl state::Host for Context {
     fn get(&mut self, keys: Vec<String>) -> Result<Vec<Option<state::Versioned>>, StateFailure> {
-        let map = self.state(keys.iter().map(String::len).sum())?;
+        let map = self.state(keys.weight())?;
         batch(keys.len())?;
         let found = map.get(&keys)?;
-        self.answer(found.iter().flatten().map(|found| found.value.len() + 16).sum())?;
+        self.answer(found.iter().flatten().map(|found| found.value.len() + ENTRY).sum())?;
         let copy =
             |found: seawall_store::Versioned| state::Versioned { value: found.value.to_vec(), version: found.version };
         Ok(found.into_iter().map(|found| found.map(copy)).collect())
     }
 
     fn scan(&mut self, prefix: String, after: Option<String>, limit: u32) -> Result<Vec<state::Entry>, StateFailure> {
-        let map = self.state(prefix.len() + after.as_ref().map_or(0, String::len))?;
+        let map = self.state(prefix.weight() + after.weight())?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let entries = map.scan(&prefix, after.as_deref(), limit)?;
-        self.answer(entries.iter().map(|entry| entry.key.len() + entry.value.len() + 16).sum())?;
+        self.answer(entries.iter().map(|entry| entry.key.len() + entry.value.len() + ENTRY).sum())?;
         let copy = |entry: seawall_store::Entry| state::Entry {
             key: entry.key,
             value: entry.value.to_vec(),
@@ -66,7 +70,9 @@ impl state::Host for Context {
     }
 
     async fn commit(&mut self, changes: Vec<state::Change>) -> Result<(), StateFailure> {
-        let size = |change: &state::Change| change.key.len() + change.value.as_ref().map_or(0, Vec::len);
+        let size = |change: &state::Change| {
+            size_of::<state::Change>() + change.key.len() + change.value.as_ref().map_or(0, Vec::len)
+        };
         let map = self.state(changes.iter().map(size).sum())?;
         batch(changes.len())?;
         let changes = changes.into_iter().map(|change| Change {

@@ -4,6 +4,7 @@
 //! handle over. What is left in the table when the call ends is closed by being dropped.
 
 use seawall_backend::LogStream;
+use seawall_model::{Incarnation, Key, SessionId};
 use wasmtime::component::Resource;
 
 use crate::bindings::streams;
@@ -11,10 +12,12 @@ use crate::context::Context;
 use crate::error::HostError;
 
 /// Behind the resource `byte-stream`.
-pub struct ByteStream(
+pub struct ByteStream {
     /// The output itself.
-    pub LogStream,
-);
+    pub stream: LogStream,
+    /// Whose it is: a plugin may open the output of each of its workloads, and is not to hand one over for another.
+    pub workload: (SessionId, Incarnation),
+}
 
 /// Behind the resource `duplex`. No capability makes one yet, so there is none.
 pub enum Duplex {}
@@ -23,8 +26,8 @@ pub enum Duplex {}
 pub enum WakeSource {}
 
 impl Context {
-    pub(crate) fn push_stream(&mut self, stream: LogStream) -> Result<Resource<ByteStream>, HostError> {
-        Ok(self.table.push(ByteStream(stream))?)
+    pub(crate) fn push_stream(&mut self, stream: LogStream, of: Key) -> Result<Resource<ByteStream>, HostError> {
+        Ok(self.table.push(ByteStream { stream, workload: (of.session, of.incarnation) })?)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::log::Log;
 const LONGEST_LINE: usize = 8 << 10;
 
 /// A guest that asks for more random bytes at once is refused: the host would have to hold them.
-const MOST_RANDOM: u64 = 64 << 10;
+const MOST_RANDOM: u64 = 4 << 10;
 
 /// A context in which nothing of the machine can be reached.
 pub(crate) fn inert(log: &Arc<Mutex<Log>>) -> WasiCtx {

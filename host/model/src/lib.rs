@@ -6,15 +6,18 @@
 mod exit;
 mod id;
 mod redact;
+mod redactor;
 mod session;
 mod signal;
 mod spec;
 mod status;
+mod text;
 mod units;
 
 pub use exit::Exit;
 pub use id::{BackendName, Incarnation, InvalidName, SessionId, SessionName, StoreId};
 pub use redact::Secret;
+pub use redactor::Redactor;
 pub use session::{Desired, Session, SessionState};
 pub use signal::{InvalidSignal, Signal};
 pub use spec::{
@@ -22,4 +25,5 @@ pub use spec::{
     Resources, RestartPolicy, SessionSpec, Ulimit,
 };
 pub use status::{Found, Health, Inspection, Key, LogOptions, Page, Report, State, Status, Unknown, Workload};
+pub use text::{is_deceptive, one_line};
 pub use units::{Cpus, Size, Timestamp};

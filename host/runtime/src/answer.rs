@@ -2,8 +2,7 @@
 
 use seawall_backend::{Info, Interface};
 use seawall_capability::convert::Refusal;
-use seawall_capability::convert::from_guest::text;
-use seawall_model::Report;
+use seawall_model::{Report, is_deceptive, one_line};
 use serde_json::Value;
 
 use crate::bindings::wit;
@@ -28,7 +27,7 @@ pub(crate) fn info(info: wit::Info, interfaces: Vec<Interface>) -> Result<Info, 
     if info.version.is_empty() || info.version.len() > LONGEST_VERSION || !info.version.chars().all(version) {
         return Err(Refusal::new("info.version", "must be a semantic version of at most 64 characters"));
     }
-    if info.description.len() > LONGEST_DESCRIPTION || info.description.contains(char::is_control) {
+    if info.description.len() > LONGEST_DESCRIPTION || info.description.contains(is_deceptive) {
         return Err(Refusal::new("info.description", "must be one line of at most 500 bytes"));
     }
     schema("info.config-schema", &info.config_schema)?;
@@ -62,18 +61,11 @@ fn schema(field: &str, text: &str) -> Result<(), Refusal> {
 pub(crate) fn report(report: wit::Report) -> Report {
     let attributes = report.attributes.into_iter().take(MOST_ATTRIBUTES);
     Report {
-        version: cut(text(report.version)),
-        attributes: attributes.map(|(name, value)| (cut(text(name)), cut(text(value)))).collect(),
+        version: one_line(report.version, LONGEST_VERSION),
+        attributes: attributes
+            .map(|(name, value)| (one_line(name, LONGEST_VERSION), one_line(value, LONGEST_ATTRIBUTE)))
+            .collect(),
     }
-}
-
-fn cut(mut text: String) -> String {
-    if text.len() > LONGEST_ATTRIBUTE {
-        let end = text.floor_char_boundary(LONGEST_ATTRIBUTE);
-        text.truncate(end);
-        text.push('…');
-    }
-    text
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use seawall_backend::{Error, ExecutionBackend, Info, Interface, LogStream, within};
 use seawall_capability::convert::{LARGEST_BATCH, Refusal, from_guest, to_guest};
-use seawall_capability::{ByteStream, Phase, Redactor};
-use seawall_model::{Found, Inspection, Key, LogOptions, Page, Report, SessionName, SessionSpec, Signal, Status};
+use seawall_capability::{ByteStream, Phase};
+use seawall_model::{
+    Found, Inspection, Key, LogOptions, Page, Redactor, Report, SessionName, SessionSpec, Signal, Status,
+};
 use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Lift, Lower, Resource};
 
@@ -71,13 +73,10 @@ impl WasmBackend {
         };
         match called? {
             ((Ok(answer),), store) => Ok((answer, store)),
-            ((Err(error),), _) => {
-                let error = from_guest::error(error);
-                Err(match secrets {
-                    Some(secrets) => secrets.clean_error(error),
-                    None => error,
-                })
-            }
+            ((Err(error),), _) => Err(match secrets {
+                Some(secrets) => from_guest::error_with(error, |text| secrets.clean(text)),
+                None => from_guest::error(error),
+            }),
         }
     }
 
@@ -112,7 +111,11 @@ impl ExecutionBackend for WasmBackend {
     async fn create(&self, key: &Key, name: &SessionName, spec: &SessionSpec) -> Result<Status, Error> {
         let function = &self.loaded.exports.create;
         let secrets = Redactor::of(spec).map(Arc::new);
-        let (answer, _) = self.ask_with(function, (spec::to_guest(key, name, spec),), secrets).await?;
+        let (mut answer, _): (wit::Status, _) =
+            self.ask_with(function, (spec::to_guest(key, name, spec),), secrets.clone()).await?;
+        if let (Some(secrets), Some(exit)) = (secrets, &mut answer.exit) {
+            exit.message = exit.message.take().map(|message| secrets.clean(message));
+        }
         status(function, answer)
     }
 
@@ -163,7 +166,15 @@ impl ExecutionBackend for WasmBackend {
         let (handle, mut store): (Resource<ByteStream>, _) = self.ask_with(function, params, None).await?;
         // Out of the table it belongs to nobody but the caller; the store, and the instance in it, end here.
         match store.data_mut().context.table().delete(handle) {
-            Ok(ByteStream(stream)) => Ok(stream),
+            Ok(ByteStream { stream, workload: (session, incarnation) })
+                if session == key.session && incarnation == key.incarnation =>
+            {
+                Ok(stream)
+            }
+            Ok(ByteStream { workload: (session, incarnation), .. }) => {
+                let message = format!("is the output of session {session}, incarnation {incarnation}");
+                Err(refuse(function, &Refusal::new("byte-stream", message)))
+            }
             Err(error) => Err(fault::bad_answer(function.name, error).into()),
         }
     }

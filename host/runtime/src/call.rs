@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use seawall_backend::{Deadlines, Fault};
-use seawall_capability::{Context, Granted, Phase, Redactor};
+use seawall_capability::{Context, Granted, Phase};
+use seawall_model::Redactor;
 use wasmtime::component::{ComponentNamedList, InstancePre, Lift, Lower};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtxView, WasiView};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use seawall_backend::Error;
 use seawall_model::{Exit, Found, Health, InvalidSpec, Key, LogOptions, Page, Problem, Signal, State, Status};
-use seawall_model::{Timestamp, Workload};
+use seawall_model::{Timestamp, Workload, one_line};
 
 use super::{LARGEST_BATCH, LARGEST_CURSOR, LARGEST_HANDLE, LONGEST_TEXT, Refusal};
 use crate::bindings::types;
@@ -69,11 +69,13 @@ pub fn log_options(options: types::LogOptions) -> LogOptions {
 /// A cursor of a listing.
 ///
 /// # Errors
-/// Longer than 4 KiB.
+/// Longer than 4 KiB, or empty.
 pub fn cursor(cursor: Option<String>) -> Result<Option<String>, Refusal> {
-    if cursor.as_ref().is_some_and(|cursor| cursor.len() > LARGEST_CURSOR) {
-        return Err(Refusal::new("cursor", "longer than 4096 bytes"));
-    }
+    match &cursor {
+        Some(cursor) if cursor.len() > LARGEST_CURSOR => Err(Refusal::new("cursor", "longer than 4096 bytes")),
+        Some(cursor) if cursor.is_empty() => Err(Refusal::new("cursor", "empty; absent is what means none")),
+        _ => Ok(()),
+    }?;
     Ok(cursor)
 }
 
@@ -177,6 +179,12 @@ pub fn page(page: types::Page) -> Result<Page, Refusal> {
 
 /// An error, its texts bounded and printable.
 pub fn error(error: types::Error) -> Error {
+    error_with(error, |text| text)
+}
+
+/// The same, each text changed before it is cut: half a secret at its end would not be found.
+pub fn error_with(error: types::Error, change: impl Fn(String) -> String) -> Error {
+    let text = |given| text(change(given));
     match error {
         types::Error::NotFound(message) => Error::NotFound(text(message)),
         types::Error::Conflict(trouble) => {
@@ -210,18 +218,9 @@ fn retry(millis: Option<u64>) -> Option<Duration> {
     millis.map(|millis| Duration::from_millis(millis).min(LONGEST_RETRY))
 }
 
-/// A text for people: bounded, and without control characters but line breaks and tabs.
-pub fn text(mut text: String) -> String {
-    let kept = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
-    if text.len() > LONGEST_TEXT {
-        let end = text.floor_char_boundary(LONGEST_TEXT);
-        text.truncate(end);
-        text.push('…');
-    }
-    if text.chars().all(kept) {
-        return text;
-    }
-    text.chars().map(|c| if kept(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
+/// A text for people: one line, bounded, in which every character can be seen.
+pub fn text(text: String) -> String {
+    one_line(text, LONGEST_TEXT)
 }
 
 #[cfg(test)]
@@ -290,7 +289,7 @@ mod tests {
 
     #[test]
     fn texts_are_bounded_and_printable() {
-        assert_eq!(text("a\u{1b}[2Jb\n".to_owned()), "a\u{fffd}[2Jb\n");
+        assert_eq!(text("a\u{1b}[2Jb\nc".to_owned()), "a\u{fffd}[2Jb c");
         assert!(text("ä".repeat(1 << 20)).len() < LONGEST_TEXT + 8);
     }
 

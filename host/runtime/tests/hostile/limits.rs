@@ -230,7 +230,8 @@ async fn log_bytes() {
             .import("log", "write", "(param i32 i32 i32)")
             .field("(data (i32.const 30000) \"ten bytes.\")")
             .body("start", times(count, write));
-        let limits = limits(json!({"control": {"log": "100B"}}));
+        // A line costs 32 bytes besides its own.
+        let limits = limits(json!({"control": {"log": "420B"}}));
         let plugin = Plugin { limits, ..Plugin::new("box".parse().unwrap(), guest.component()) };
         let backend = runtime.load_ungranted(plugin).await.unwrap();
         lines.0.lock().unwrap().clear();

@@ -1,10 +1,16 @@
-//! Takes the values of a session's environment out of texts that a plugin made (A9).
+//! Takes the values of a session's environment out of texts that a plugin or an engine made (A9).
+//!
+//! It is for what repeats a secret, in an error or a line of log. Who was given a secret and wants to give it away can
+//! write it in another form, which nobody finds.
 
-use seawall_backend::Error;
-use seawall_model::{InvalidSpec, Problem, Secret, SessionSpec};
+use crate::{Secret, SessionSpec, is_deceptive, one_line};
 
 /// Shorter values than this are taken out only where they stand alone: a `1` in every number is no secret.
 const SHORT: usize = 4;
+
+/// Lines of a value that has several, such as a private key, are taken out by themselves too, if they are as long as
+/// this: logs are written line by line.
+const LINE: usize = 8;
 
 /// The values to take out, longest first so that one that contains another goes as a whole.
 #[derive(Debug)]
@@ -16,6 +22,13 @@ impl Redactor {
     /// For a session's environment. `None` if there is nothing to hide.
     pub fn of(spec: &SessionSpec) -> Option<Self> {
         let mut secrets: Vec<Secret> = spec.env.values().filter(|value| !value.reveal().is_empty()).cloned().collect();
+        let several = spec.env.values().map(Secret::reveal).filter(|value| value.contains('\n'));
+        let lines = several.flat_map(str::lines).map(str::trim).filter(|line| line.len() >= LINE);
+        secrets.extend(lines.map(Secret::new));
+        // As it is where texts were made one line already.
+        let hidden = spec.env.values().map(Secret::reveal).filter(|value| value.contains(is_deceptive));
+        secrets.extend(hidden.map(|value| Secret::new(one_line(value.to_owned(), usize::MAX))));
+        secrets.retain(|secret| !secret.reveal().is_empty());
         if secrets.is_empty() {
             return None;
         }
@@ -35,29 +48,6 @@ impl Redactor {
                 replace_alone(&text, secret)
             }
         })
-    }
-}
-
-impl Redactor {
-    /// An error without them: engines like to repeat what they were given.
-    pub fn clean_error(&self, error: Error) -> Error {
-        match error {
-            Error::NotFound(message) => Error::NotFound(self.clean(message)),
-            Error::Conflict { message, retry_after } => Error::Conflict { message: self.clean(message), retry_after },
-            Error::Invalid(InvalidSpec { problems }) => {
-                let clean = |problem: Problem| Problem { message: self.clean(problem.message), ..problem };
-                Error::Invalid(InvalidSpec { problems: problems.into_iter().map(clean).collect() })
-            }
-            Error::Denied(message) => Error::Denied(self.clean(message)),
-            Error::Exhausted { message, retry_after } => Error::Exhausted { message: self.clean(message), retry_after },
-            Error::Unavailable { message, retry_after } => {
-                Error::Unavailable { message: self.clean(message), retry_after }
-            }
-            Error::Unsupported(message) => Error::Unsupported(self.clean(message)),
-            Error::Other(message) => Error::Other(self.clean(message)),
-            // Made by the host, of nothing that the guest said.
-            Error::Full { .. } | Error::Open { .. } | Error::Quarantined { .. } | Error::Fault(_) => error,
-        }
     }
 }
 
@@ -104,6 +94,14 @@ mod tests {
         let redactor = redactor(&["1"]);
         assert_eq!(redactor.clean("DEBUG=1 of 10 and 21, 1".to_owned()), "DEBUG=[redacted] of 10 and 21, [redacted]");
         assert_eq!(redactor.clean("11".to_owned()), "11");
+    }
+
+    #[test]
+    fn each_line_of_a_secret_of_several_lines_goes() {
+        let redactor = redactor(&["-----BEGIN KEY-----\nMIIEvQIBADAN\n-----END KEY-----\n"]);
+        assert_eq!(redactor.clean("key: MIIEvQIBADAN".to_owned()), "key: [redacted]");
+        let shown = crate::one_line("-----BEGIN KEY-----\nMIIEvQIBADAN\n-----END KEY-----\n?".to_owned(), 1000);
+        assert_eq!(redactor.clean(shown), "[redacted] ?");
     }
 
     #[test]
