@@ -1,7 +1,7 @@
 //! What an answer about a workload means for its session: the state in a user's words, how it ended (A3), and what the
 //! restart policy says to that. Pure.
 
-use seawall_model::{Exit, Health, RestartPolicy, SessionState, State, Status};
+use seawall_model::{Exit, Health, Redactor, RestartPolicy, SessionState, State, Status, Timestamp};
 use seawall_store::Act;
 
 use crate::draft::{Context, Draft, is_live};
@@ -48,7 +48,8 @@ pub(crate) fn observed(session: &mut Draft, status: &Status, context: &Context<'
         }
         State::Running | State::Paused => {
             let first = session.record.started_at.is_none();
-            session.record.started_at = session.record.started_at.or(status.started_at).or(Some(context.now));
+            let started_at = status.started_at.map(|at| plausible(at, session, context));
+            session.record.started_at = session.record.started_at.or(started_at).or(Some(context.now));
             let paused = status.state == State::Paused;
             became(session, if paused { SessionState::Paused } else { SessionState::Running });
             if first {
@@ -60,7 +61,7 @@ pub(crate) fn observed(session: &mut Draft, status: &Status, context: &Context<'
         }
         State::Exited | State::Dead => {
             if session.record.started_at.is_none() {
-                session.record.started_at = status.started_at;
+                session.record.started_at = status.started_at.map(|at| plausible(at, session, context));
             }
             ended(session, status.exit.clone().unwrap_or_default(), context);
         }
@@ -80,9 +81,10 @@ pub(crate) fn vanished(session: &mut Draft, context: &Context<'_>) {
 
 /// The workload is over, and how.
 fn ended(session: &mut Draft, mut exit: Exit, context: &Context<'_>) {
-    // A time that is yet to come would pass for a long and healthy life.
-    let finished_at = exit.at.unwrap_or(context.now).min(context.now);
+    let finished_at = exit.at.map_or(context.now, |at| plausible(at, session, context));
     exit.at = Some(finished_at);
+    // What an engine says of an end may repeat what it was given.
+    exit.message = exit.message.map(|message| clean(session, message));
     let asked = session.asked_to_end();
     let (state, kind) = classify(&exit, asked);
     let message = format!("incarnation {}: {exit}", session.record.incarnation);
@@ -110,6 +112,20 @@ fn ended(session: &mut Draft, mut exit: Exit, context: &Context<'_>) {
         session.record.failures = session.record.failures.saturating_add(1);
     }
     restart(session, failed, context);
+}
+
+/// Between the session's own beginning and now: a start in the last century, or an end that is yet to come, would pass
+/// for a long and healthy life.
+fn plausible(at: Timestamp, session: &Draft, context: &Context<'_>) -> Timestamp {
+    at.max(session.record.created_at).min(context.now)
+}
+
+/// A text about a session without its secrets.
+pub(crate) fn clean(session: &Draft, text: String) -> String {
+    match Redactor::of(&session.record.spec) {
+        Some(secrets) => secrets.clean(text),
+        None => text,
+    }
 }
 
 /// A3: exit 0, or asked to, is `stopped`; nobody can say is `lost`; all else is `failed`.

@@ -32,8 +32,11 @@ use crate::worker::kick;
 
 /// The most keys of one `inspect`: the contract of `wit/backend`.
 const BATCH: usize = 1000;
-/// A listing with more pages is no listing.
-const MOST_PAGES: usize = 10_000;
+/// A listing with more pages, workloads, or bytes of what the backend wrote into them is no listing. It is kept in
+/// memory until it is complete, and a backend that goes on for ever would take all there is.
+const MOST_PAGES: usize = 1000;
+const MOST_WORKLOADS: usize = 100_000;
+const MOST_BYTES: usize = 64 << 20;
 
 /// A complete listing.
 pub(crate) type Listing = HashMap<(SessionId, Incarnation), Workload>;
@@ -320,8 +323,19 @@ impl Sweep {
     async fn listing(&self) -> Result<Listing, Error> {
         let mut listing = Listing::new();
         let mut cursor: Option<String> = None;
+        let (mut workloads, mut bytes) = (0, 0);
         for _ in 0..MOST_PAGES {
             let page = call("list", self.backend.driver.list(cursor.as_deref())).await?;
+            workloads += page.workloads.len();
+            bytes += page.workloads.iter().map(written).sum::<usize>();
+            if workloads > MOST_WORKLOADS {
+                return Err(Error::Other(format!("the listing has no end after {MOST_WORKLOADS} workloads")));
+            }
+            if bytes > MOST_BYTES {
+                return Err(Error::Other(format!(
+                    "the listing's handles and messages have more than {MOST_BYTES} bytes"
+                )));
+            }
             for workload in page.workloads {
                 listing.insert((workload.session.clone(), workload.incarnation), workload);
             }
@@ -371,6 +385,12 @@ impl Sweep {
             self.core.tell(of_backend(&self.backend.name, Kind::BackendNotBelieved, now, message)).await;
         }
     }
+}
+
+/// Bytes of a workload that the backend chose.
+fn written(workload: &Workload) -> usize {
+    let message = workload.status.exit.as_ref().and_then(|exit| exit.message.as_ref()).map_or(0, String::len);
+    message + workload.status.handle.as_ref().map_or(0, Vec::len)
 }
 
 /// Moved by up to a tenth, so that backends and hosts do not fall into step.

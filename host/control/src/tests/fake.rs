@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use seawall_backend::{Error, ExecutionBackend, Info};
 use seawall_model::{
     Exit, Found, Health, Incarnation, Inspection, Key, Page, Report, SessionId, SessionName, SessionSpec, Signal,
-    State, Status, Workload,
+    State, Status, Timestamp, Workload,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -31,6 +31,9 @@ pub(super) enum Chaos {
     Empty,
     /// `list`: an error after the first page.
     Partial,
+    /// `list`: so many pages of workloads that nobody made, each with a handle of so many bytes, and what is there on the
+    /// last. What is removed comes back under another name.
+    Invent { pages: usize, a_page: usize, handle: usize },
     /// One of: an error, a lost answer, a late one; mostly none of them.
     Some,
 }
@@ -53,6 +56,7 @@ struct Made {
     /// It ends by itself so long after its start.
     ends: Option<(Duration, Exit)>,
     ignores_term: bool,
+    says_started_at: Option<Timestamp>,
 }
 
 #[derive(Default)]
@@ -77,6 +81,8 @@ struct World {
 pub(super) struct Plans {
     pub(super) ends: Option<(Duration, Exit)>,
     pub(super) ignores_term: bool,
+    /// When it says that it was started.
+    pub(super) started_at: Option<Timestamp>,
 }
 
 pub(super) struct Fake {
@@ -158,6 +164,7 @@ impl Fake {
             started: Some(Instant::now()),
             ends: None,
             ignores_term: false,
+            says_started_at: None,
         };
         self.world().made.insert((session.clone(), incarnation), made);
     }
@@ -266,7 +273,7 @@ impl Made {
             health: if self.state == State::Running { self.health } else { Health::Unknown },
             exit: self.exit.clone(),
             created_at: None,
-            started_at: None,
+            started_at: self.started.and(self.says_started_at),
             handle: Some(format!("{}#{}", key.0, key.1).into_bytes()),
         }
     }
@@ -295,9 +302,10 @@ impl ExecutionBackend for Fake {
                     world.violations.push(format!("{place:?} was made twice"));
                 }
                 world.history.push(place.clone());
-                let Plans { ends, ignores_term } = world.next.clone();
-                let (state, health) = (State::Created, Health::Healthy);
-                world.made.insert(place.clone(), Made { state, exit: None, health, started: None, ends, ignores_term });
+                let Plans { ends, ignores_term, started_at: says_started_at } = world.next.clone();
+                let (state, health, exit, started) = (State::Created, Health::Healthy, None, None);
+                let made = Made { state, exit, health, started, ends, ignores_term, says_started_at };
+                world.made.insert(place.clone(), made);
             }
             let made = world.made.get_mut(&place).unwrap();
             Ok(made.status((&key.session, key.incarnation)))
@@ -386,6 +394,25 @@ impl ExecutionBackend for Fake {
             };
             world.made.iter_mut().map(workload).collect()
         };
+        if let Some(Chaos::Invent { pages, a_page, handle }) = chaos {
+            let from: usize = cursor.map_or(0, |cursor| cursor.parse().unwrap());
+            if from < pages {
+                let invented = (0..a_page).map(|_| Workload {
+                    session: SessionId::random(),
+                    incarnation: 1,
+                    status: Status {
+                        state: State::Running,
+                        health: Health::Healthy,
+                        exit: None,
+                        created_at: None,
+                        started_at: None,
+                        handle: Some(vec![0; handle]),
+                    },
+                });
+                return Ok(Page { workloads: invented.collect(), next: Some((from + 1).to_string()) });
+            }
+            return Ok(Page { workloads, next: None });
+        }
         let partial = matches!(chaos, Some(Chaos::Partial));
         let size = if partial { 1 } else { 1000 };
         let from: usize = cursor.map_or(0, |cursor| cursor.parse().unwrap());

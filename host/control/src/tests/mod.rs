@@ -6,6 +6,7 @@ mod bulkhead;
 mod crash;
 mod fake;
 mod house;
+mod lies;
 mod lifecycle;
 mod outage;
 mod planning;
