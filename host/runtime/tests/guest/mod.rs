@@ -131,10 +131,11 @@ impl Guest {
         self
     }
 
-    /// Imports a function of an interface of `seawall:host`.
+    /// Imports a function of an interface of `seawall:host`: `$write`, or `$host-logs` where an export has that name.
     pub(crate) fn import(mut self, interface: &'static str, function: &str, signature: &str) -> Self {
         let name = format!("seawall:host/{interface}@0.1.0");
         let id = function.rsplit(']').next().unwrap();
+        let id = if self.bodies.contains_key(id) { format!("host-{id}") } else { id.to_owned() };
         self.imports.push_str(&format!("(import \"{name}\" \"{function}\" (func ${id} {signature}))\n"));
         if !self.worlds.contains(&interface) {
             self.worlds.push(interface);

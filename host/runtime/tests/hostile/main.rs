@@ -10,13 +10,21 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod answers;
 mod arena;
 mod debug;
 mod endless;
+mod engine;
 #[path = "../guest/mod.rs"]
 mod guest;
+mod host_calls;
 mod lifting;
 mod limits;
+mod log;
 mod reallocation;
 mod reentrance;
+mod secrets;
 mod space;
+mod state;
+mod streams;
+mod told;
