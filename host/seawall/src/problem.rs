@@ -201,7 +201,7 @@ pub(crate) struct Problem {
 /// What cut a plugin's call off.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct FaultDetail {
-    /// `trap`, `fuel`, `memory`, `deadline`, `limit`, `bad_answer`, `instantiate` or `internal`.
+    /// `trap`, `fuel`, `memory`, `deadline`, `limit`, `bad_answer`, `instantiate`, `pool_full` or `internal`.
     pub(crate) kind: String,
     /// The exported function.
     pub(crate) function: String,
