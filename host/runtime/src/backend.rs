@@ -32,7 +32,7 @@ impl WasmBackend {
     }
 
     /// The same, with deadlines left to whoever calls: the [`Bulkhead`](seawall_backend::Bulkhead) has one for every kind
-    /// of backend, and two timers on one call would race. The epoch still ends a guest that runs on.
+    /// of backend, and two timers on one call would race. A guest that runs on is still ended: no turn of it begins after its deadline.
     #[must_use]
     pub fn untimed(self) -> Self {
         Self { timed: false, ..self }
@@ -49,35 +49,39 @@ impl WasmBackend {
         T: Lift + Send + Sync + 'static,
         (Result<T, wit::Error>,): ComponentNamedList,
     {
-        Ok(self.ask_with(function, params, None).await?.0)
+        self.ask_with(function, params, None, |answer, _| answer).await
     }
 
     /// The same, with values to redact from everything that the plugin says, and with the store that the answer may
-    /// refer to.
-    async fn ask_with<P, T>(
+    /// refer to, before it ends.
+    async fn ask_with<P, T, U>(
         &self,
         function: &Function,
         params: P,
         secrets: Option<Arc<Redactor>>,
-    ) -> Result<(T, Store<CallState>), Error>
+        take: impl FnOnce(T, &mut Store<CallState>) -> U,
+    ) -> Result<U, Error>
     where
         P: ComponentNamedList + Lower + Send + Sync + 'static,
         T: Lift + Send + Sync + 'static,
         (Result<T, wit::Error>,): ComponentNamedList,
     {
-        let called = self.loaded.call::<P, (Result<T, wit::Error>,)>(function, Phase::Serve, secrets.clone(), params);
+        let called = self.loaded.call(
+            function,
+            Phase::Serve,
+            secrets.clone(),
+            params,
+            |(answer,): (Result<T, wit::Error>,), store| answer.map(|answer| take(answer, store)),
+        );
         let called = if self.timed {
             within(function.name, self.loaded.deadlines.of(function.class), called).await
         } else {
             called.await
         };
-        match called? {
-            ((Ok(answer),), store) => Ok((answer, store)),
-            ((Err(error),), _) => Err(match secrets {
-                Some(secrets) => from_guest::error_with(error, |text| secrets.clean(text)),
-                None => from_guest::error(error),
-            }),
-        }
+        called?.map_err(|error| match secrets {
+            Some(secrets) => from_guest::error_with(error, |text| secrets.clean(text)),
+            None => from_guest::error(error),
+        })
     }
 
     /// Up to [`LARGEST_BATCH`] keys.
@@ -111,8 +115,8 @@ impl ExecutionBackend for WasmBackend {
     async fn create(&self, key: &Key, name: &SessionName, spec: &SessionSpec) -> Result<Status, Error> {
         let function = &self.loaded.exports.create;
         let secrets = Redactor::of(spec).map(Arc::new);
-        let (mut answer, _): (wit::Status, _) =
-            self.ask_with(function, (spec::to_guest(key, name, spec),), secrets.clone()).await?;
+        let params = (spec::to_guest(key, name, spec),);
+        let mut answer: wit::Status = self.ask_with(function, params, secrets.clone(), |answer, _| answer).await?;
         if let (Some(secrets), Some(exit)) = (secrets, &mut answer.exit) {
             exit.message = exit.message.take().map(|message| secrets.clean(message));
         }
@@ -163,9 +167,11 @@ impl ExecutionBackend for WasmBackend {
             )));
         };
         let params = (to_guest::key(key), to_guest::log_options(options));
-        let (handle, mut store): (Resource<ByteStream>, _) = self.ask_with(function, params, None).await?;
-        // Out of the table it belongs to nobody but the caller; the store, and the instance in it, end here.
-        match store.data_mut().context.table().delete(handle) {
+        // Out of the table it belongs to nobody but the caller.
+        let taken = self.ask_with(function, params, None, |handle: Resource<ByteStream>, store| {
+            store.data_mut().context.table().delete(handle)
+        });
+        match taken.await? {
             Ok(ByteStream { stream, workload: (session, incarnation) })
                 if session == key.session && incarnation == key.incarnation =>
             {

@@ -1,7 +1,8 @@
-//! One call: a fresh store, all limits, a fresh instance, one function. Its deadline is applied by whoever calls (see
-//! `backend.rs`): the epoch here is only the backstop of it.
+//! One call: a fresh store, all limits, a fresh instance, one function, in turns. Its deadline is applied by whoever calls
+//! (see `backend.rs`): that no turn begins after it is only the backstop of it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use seawall_backend::{Deadlines, Fault};
 use seawall_capability::{Context, Granted, Phase};
@@ -10,10 +11,14 @@ use wasmtime::component::{ComponentNamedList, InstancePre, Lift, Lower};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
+use crate::cpu::Share;
 use crate::engine::Shared;
 use crate::exports::{Exports, Function};
 use crate::fault;
-use crate::limits::{Growth, Limits, LimitsByClass, ticks};
+use crate::limits::{Growth, Limits, LimitsByClass};
+
+/// By how much the timer of a deadline is to be first.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What the store of a call holds.
 pub(crate) struct CallState {
@@ -43,6 +48,8 @@ pub(crate) struct Loaded {
     pub(crate) granted: Arc<Granted>,
     pub(crate) limits: LimitsByClass,
     pub(crate) deadlines: Deadlines,
+    /// Its share of the cores.
+    pub(crate) share: Share,
     /// Keeps the epoch thread while there is a backend that relies on it.
     pub(crate) runtime: Arc<Shared>,
 }
@@ -67,37 +74,54 @@ impl Loaded {
         let limits = self.limits.of(function.class);
         let context = self.context(limits, phase, secrets);
         let mut store = Store::new(self.engine(), CallState { context, growth: limits.growth() });
-        let ticks = ticks(self.deadlines.of(function.class), self.runtime.tick);
-        limits.apply(&mut store, ticks).map_err(|error| fault::internal(function.name, &error))?;
+        let applied = limits.apply(&mut store, self.runtime.quantum, self.runtime.fuel);
+        applied.map_err(|error| fault::internal(function.name, &error))?;
         Ok(store)
     }
 
-    /// Calls a function in an instance of its own. The store comes back with the answer: what the answer refers to is
-    /// in it.
+    /// Calls a function in an instance of its own, and takes of the answer what outlives the instance: what it refers to
+    /// is in the store, which ends in the call's last turn.
     ///
     /// Cancel-safe in the sense that dropping the future ends the call; what the guest had asked for may still happen.
-    pub(crate) async fn call<P, R>(
+    pub(crate) async fn call<P, R, T>(
         &self,
         function: &Function,
         phase: Phase,
         secrets: Option<Arc<Redactor>>,
         params: P,
-    ) -> Result<(R, Store<CallState>), Fault>
+        take: impl FnOnce(R, &mut Store<CallState>) -> T,
+    ) -> Result<T, Fault>
     where
         P: ComponentNamedList + Lower + Send + Sync + 'static,
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
         let mut store = self.store(function, phase, secrets)?;
-        let mut stage = Stage::Instantiate;
-        let running = async {
-            let instance = self.pre.instantiate_async(&mut store).await?;
-            stage = Stage::Run;
-            let typed = instance.get_typed_func::<P, R>(&mut store, function.index)?;
-            typed.call_async(&mut store, params).await
+        let running = async move {
+            let mut stage = Stage::Instantiate;
+            let called = async {
+                let instance = self.pre.instantiate_async(&mut store).await?;
+                stage = Stage::Run;
+                let typed = instance.get_typed_func::<P, R>(&mut store, function.index)?;
+                typed.call_async(&mut store, params).await
+            };
+            match called.await {
+                Ok(answer) => Ok(take(answer, &mut store)),
+                Err(error) => Err(fault::classify(function.name, stage, &error, &store)),
+            }
         };
-        match running.await {
-            Ok(answer) => Ok((answer, store)),
-            Err(error) => Err(fault::classify(function.name, stage, &error, &store)),
-        }
+        self.in_turns(function, running).await
+    }
+
+    /// Runs guest code while a core is this backend's. If threads are too busy for timers, the first turn that begins
+    /// after the deadline ends it.
+    pub(crate) async fn in_turns<T>(
+        &self,
+        function: &Function,
+        running: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        let deadline = self.deadlines.of(function.class);
+        let until = Instant::now().checked_add(deadline.saturating_add(GRACE));
+        let ended = self.share.run(until, running).await;
+        ended.unwrap_or_else(|| Err(fault::overrun(function.name, deadline)))
     }
 }

@@ -11,8 +11,12 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use crate::cache::Cache;
 use crate::compiler::{CompileConfig, Compiler, Compiling};
+use crate::cpu::{self, Cpu};
 use crate::limits::{ClassOverrides, InvalidLimits, LimitsByClass, MOST_MEMORIES, MOST_TABLE_ELEMENTS};
 use crate::ticker::Ticker;
+
+/// More cores than any machine has.
+const MOST_PERMITS: usize = 1024;
 
 /// What a runtime is made with: `[runtime]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -31,9 +35,12 @@ pub struct RuntimeConfig {
     pub compile: CompileConfig,
     /// Where compiled code is kept. Absent: nowhere, and every start compiles anew.
     pub cache: Option<PathBuf>,
-    /// How often the epoch advances. A deadline that only the epoch can enforce is late by at most ten of these.
+    /// Permits to run guest code, which backends share. Default: as many as there are cores.
+    pub cpu: usize,
+    /// How long a call runs before it gives up its permit to one that waits; as fuel, five units for each nanosecond.
+    /// Default 200 µs.
     #[serde(with = "humantime_serde")]
-    pub tick: Duration,
+    pub quantum: Duration,
 }
 
 impl Default for RuntimeConfig {
@@ -45,8 +52,17 @@ impl Default for RuntimeConfig {
             compiler: Compiler::default(),
             compile: CompileConfig::default(),
             cache: None,
-            tick: Duration::from_millis(10),
+            cpu: std::thread::available_parallelism().map_or(1, usize::from),
+            quantum: Duration::from_micros(200),
         }
+    }
+}
+
+impl RuntimeConfig {
+    /// How many threads the executor that runs the calls needs, so that calls which have all permits never keep the
+    /// host's own tasks waiting.
+    pub fn threads(&self) -> usize {
+        cpu::threads(self.cpu)
     }
 }
 
@@ -112,7 +128,10 @@ pub(crate) struct Shared {
     pub(crate) limits: LimitsByClass,
     pub(crate) deadlines: Deadlines,
     pub(crate) pool: Pool,
-    pub(crate) tick: Duration,
+    pub(crate) cpu: Arc<Cpu>,
+    pub(crate) quantum: Duration,
+    /// Guests burn fuel.
+    pub(crate) fuel: bool,
     ticker: Ticker,
 }
 
@@ -123,17 +142,34 @@ impl Runtime {
     /// # Errors
     /// See [`RuntimeError`].
     pub fn new(config: RuntimeConfig) -> Result<Self, RuntimeError> {
+        Self::make(config, true)
+    }
+
+    /// One whose guests are compiled without fuel: for benchmarks to compare with, since nothing but a deadline ends a
+    /// guest there.
+    ///
+    /// # Errors
+    /// See [`RuntimeError`].
+    #[doc(hidden)]
+    pub fn without_fuel(config: RuntimeConfig) -> Result<Self, RuntimeError> {
+        Self::make(config, false)
+    }
+
+    fn make(config: RuntimeConfig, fuel: bool) -> Result<Self, RuntimeError> {
         let limits = LimitsByClass::default().with(&config.limits);
         limits.validate(config.pool.memory)?;
         let invalid = |field, message: &str| RuntimeError::Config { field, message: message.to_owned() };
         if config.pool.calls == 0 || config.pool.instances_per_call == 0 {
             return Err(invalid("pool", "`calls` and `instances-per-call` are each at least 1"));
         }
-        if config.tick < Duration::from_micros(100) || config.tick > Duration::from_secs(1) {
-            return Err(invalid("tick", "between 100us and 1s"));
+        if config.cpu == 0 || config.cpu > MOST_PERMITS {
+            return Err(invalid("cpu", "between 1 and 1024"));
+        }
+        if config.quantum < Duration::from_micros(50) || config.quantum > Duration::from_millis(100) {
+            return Err(invalid("quantum", "between 50us and 100ms"));
         }
         config.compile.check().map_err(|(field, message)| RuntimeError::Config { field, message })?;
-        let engine = Engine::new(&wasmtime_config(&config.pool))
+        let engine = Engine::new(wasmtime_config(&config.pool).consume_fuel(fuel))
             .map_err(|error| RuntimeError::Engine { calls: config.pool.calls, reason: format!("{error:#}") })?;
         let cache = config.cache.and_then(|dir| match Cache::open(&dir, &engine) {
             Ok(cache) => Some(cache),
@@ -143,13 +179,15 @@ impl Runtime {
                 None
             }
         });
-        let ticker = Ticker::start(engine.weak(), config.tick).map_err(RuntimeError::Thread)?;
+        let (pool, deadlines, quantum) = (config.pool, config.deadlines, config.quantum);
+        let cpu = Arc::new(Cpu::new(config.cpu, quantum));
+        let ticker = Ticker::start(cpu.clone(), engine.weak()).map_err(RuntimeError::Thread)?;
         let compiling = Compiling::new(config.compiler, config.compile);
-        let (pool, deadlines, tick) = (config.pool, config.deadlines, config.tick);
-        Ok(Self { shared: Arc::new(Shared { engine, compiling, cache, limits, deadlines, pool, tick, ticker }) })
+        let shared = Shared { engine, compiling, cache, limits, deadlines, pool, cpu, quantum, fuel, ticker };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Ends and joins the epoch thread. Backends that are still loaded go on to work; the timer alone ends their calls.
+    /// Ends and joins the epoch thread. Backends that are still loaded go on to work; only fuel ends their turns.
     pub fn shutdown(&self) {
         self.shared.ticker.stop();
     }
@@ -238,7 +276,7 @@ mod tests {
         let pool = Pool { calls: 0, ..Pool::default() };
         let error = Runtime::new(RuntimeConfig { pool, ..RuntimeConfig::default() }).unwrap_err();
         assert!(error.to_string().starts_with("runtime.pool"), "{error}");
-        let error = Runtime::new(RuntimeConfig { tick: Duration::ZERO, ..RuntimeConfig::default() }).unwrap_err();
-        assert!(error.to_string().starts_with("runtime.tick"), "{error}");
+        let error = Runtime::new(RuntimeConfig { quantum: Duration::ZERO, ..RuntimeConfig::default() }).unwrap_err();
+        assert!(error.to_string().starts_with("runtime.quantum"), "{error}");
     }
 }

@@ -1,5 +1,7 @@
 //! Which kind of fault ended a call, and where in the guest.
 
+use std::time::Duration;
+
 use seawall_backend::{Fault, FaultKind};
 use seawall_capability::Breach;
 use wasmtime::component::ResourceTableError;
@@ -34,6 +36,12 @@ pub(crate) fn internal(function: &'static str, error: &wasmtime::Error) -> Fault
     Fault { kind: FaultKind::Internal, function, message, backtrace: Vec::new() }
 }
 
+/// A turn came after the deadline that no timer had enforced.
+pub(crate) fn overrun(function: &'static str, deadline: Duration) -> Fault {
+    let message = format!("was still running at its deadline of {deadline:?}");
+    Fault { kind: FaultKind::Deadline, function, message, backtrace: Vec::new() }
+}
+
 /// An answer that cannot be true.
 pub(crate) fn bad_answer(function: &'static str, reason: impl std::fmt::Display) -> Fault {
     let message = format!("gave an answer that cannot be: {reason}");
@@ -62,10 +70,8 @@ fn kind(stage: Stage, error: &wasmtime::Error, store: &Store<CallState>) -> (Fau
         );
     }
     let trap = error.downcast_ref::<Trap>().copied();
-    match trap {
-        Some(Trap::OutOfFuel) => return (FaultKind::Fuel, "used up its fuel".to_owned()),
-        Some(Trap::Interrupt) => return (FaultKind::Deadline, "was still running at its deadline".to_owned()),
-        _ => {}
+    if trap == Some(Trap::OutOfFuel) {
+        return (FaultKind::Fuel, "used up its fuel".to_owned());
     }
     if let Some(refused) = store.data().growth.refused() {
         let end = match stage {

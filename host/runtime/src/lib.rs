@@ -13,10 +13,12 @@
 //! bound of [`Limits`] is set before the first instruction of the guest runs; a deadline covers all of it, host calls
 //! included; and whatever the guest does ends in an answer or in one typed `Fault`.
 //!
+//! Guest code runs in turns that backends share fairly, whatever each of them does: see `cpu.rs`.
+//!
 //! What it owns: one thread, which drives the epochs and is joined by [`Runtime::shutdown`]. Calls run on the task that
 //! makes them; dropping a call's future ends the call.
 //!
-//! Deliberately absent: permits, breaker, retry (those wrap any backend), and what the capabilities do.
+//! Deliberately absent: a bound on calls at one time, breaker, retry (those wrap any backend), and what the capabilities do.
 
 mod answer;
 mod backend;
@@ -26,6 +28,7 @@ mod cache;
 mod call;
 mod code;
 mod compiler;
+mod cpu;
 mod engine;
 mod exports;
 mod fault;

@@ -9,12 +9,16 @@ use seawall_backend::Class;
 use seawall_capability::Budget;
 use seawall_model::Size;
 use serde::Deserialize;
-use wasmtime::Store;
+use wasmtime::{Store, UpdateDeadline};
 
 use crate::call::CallState;
+use crate::cpu::turn_has_lasted;
 
-/// How much fuel is burned between two yields: about a millisecond of one core.
-const YIELD_INTERVAL: u64 = 1_000_000;
+/// How much fuel is burned between two yields of a guest whose turn may last so long: five units for each nanosecond. The
+/// tightest loop burns some 15 a nanosecond, ordinary code 2; what burns fewer is ended by a tick, if anybody waits.
+fn yield_interval(quantum: Duration) -> u64 {
+    u64::try_from(quantum.as_nanos()).unwrap_or(u64::MAX).saturating_mul(5).max(1)
+}
 
 /// What the pool has of linear memories for one call.
 pub(crate) const MOST_MEMORIES: u32 = 4;
@@ -78,13 +82,20 @@ impl Limits {
 
     /// Sets all of them on a store. There is no other place where a bound is set.
     ///
-    /// `ticks` is the deadline in ticks of the epoch: a backstop for a guest that no timer could end, because every
-    /// thread of the executor runs one.
-    pub(crate) fn apply(&self, store: &mut Store<CallState>, ticks: u64) -> wasmtime::Result<()> {
+    /// The guest yields when it has burned a quantum's worth of fuel, and at a tick of the epoch if its turn has lasted
+    /// for half a quantum: there are ticks while another call waits for the core, two in a quantum. `fuel`: whether
+    /// guests burn any.
+    pub(crate) fn apply(&self, store: &mut Store<CallState>, quantum: Duration, fuel: bool) -> wasmtime::Result<()> {
         store.limiter(|state| &mut state.growth);
-        store.set_fuel(self.fuel)?;
-        store.fuel_async_yield_interval(Some(YIELD_INTERVAL))?;
-        store.set_epoch_deadline(ticks);
+        if fuel {
+            store.set_fuel(self.fuel)?;
+            store.fuel_async_yield_interval(Some(yield_interval(quantum)))?;
+        }
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(move |_| {
+            let over = turn_has_lasted(quantum / 2);
+            Ok(if over { UpdateDeadline::Yield(1) } else { UpdateDeadline::Continue(1) })
+        });
         store.set_hostcall_fuel(bounded(self.crossing));
         store.set_max_component_handles(self.handles);
         Ok(())
@@ -371,13 +382,6 @@ impl wasmtime::ResourceLimiter for Growth {
     fn memories(&self) -> usize {
         self.limits.memories
     }
-}
-
-/// A deadline in ticks, never before the deadline itself.
-pub(crate) fn ticks(deadline: Duration, tick: Duration) -> u64 {
-    let ticks = deadline.as_nanos().div_ceil(tick.as_nanos().max(1));
-    // One tick may come at once, and the timer is to be first.
-    u64::try_from(ticks).unwrap_or(u64::MAX / 2).min(u64::MAX / 2) + 10
 }
 
 #[cfg(test)]

@@ -238,6 +238,7 @@ impl Runtime {
             granted: Arc::new(granted),
             limits,
             deadlines: plugin.deadlines.unwrap_or(self.shared.deadlines),
+            share: self.shared.cpu.share(),
             runtime: self.shared.clone(),
         };
         typecheck(&loaded).await?;
@@ -311,18 +312,18 @@ impl Shared {
 async fn typecheck(loaded: &Loaded) -> Result<(), LoadError> {
     let describe = &loaded.exports.describe;
     let mut store = loaded.store(describe, Phase::Describe, None)?;
-    let trial = async {
+    let trial = loaded.in_turns(describe, async {
         let instance = loaded.pre.instantiate_async(&mut store).await;
         instance.map_err(|error| fault::classify(describe.name, Stage::Instantiate, &error, &store))
-    };
+    });
     let instance = within(describe.name, loaded.deadlines.of(describe.class), trial).await?;
     loaded.exports.typecheck(&mut store, &instance)
 }
 
 async fn describe(loaded: &Loaded) -> Result<Info, LoadError> {
     let function = &loaded.exports.describe;
-    let call = loaded.call(function, Phase::Describe, None, ());
-    let ((info,), _): (signature::Info, _) = within(function.name, loaded.deadlines.of(function.class), call).await?;
+    let call = loaded.call(function, Phase::Describe, None, (), |(info,): signature::Info, _| info);
+    let info = within(function.name, loaded.deadlines.of(function.class), call).await?;
     let info = answer::info(info, loaded.exports.interfaces());
     Ok(info.map_err(|refusal| fault::bad_answer(function.name, refusal))?)
 }

@@ -144,19 +144,16 @@ async fn a_sleeping_plugin_meets_its_deadline() {
     assert!(tokio::time::timeout(Duration::from_millis(500), longer.check()).await.is_err());
 }
 
-/// A paused clock only moves while nothing runs: the timer never comes, and the epoch is all there is.
+/// A paused clock only moves while nothing runs: the timer never comes, and the turn that begins too late is all there is.
 #[tokio::test(start_paused = true)]
-async fn the_epoch_ends_what_no_timer_could() {
+async fn a_turn_that_begins_after_the_deadline_ends_what_no_timer_could() {
     let check = Overrides { fuel: Some(u64::MAX / 2), ..Overrides::default() };
     let limits = ClassOverrides { check, ..ClassOverrides::default() };
     let deadlines = Deadlines { check: Duration::from_millis(20), ..Deadlines::default() };
     let guest = Guest::new().body("check", "(loop $for (br $for)) unreachable");
     let plugin = Plugin { limits, deadlines: Some(deadlines), ..plugin(&guest) };
-    // The backend keeps the thread, though nobody else has the runtime any more.
     let backend = runtime().load_ungranted(plugin).await.unwrap();
-    let fault = fault(backend.check().await);
-    assert_eq!(fault.kind, FaultKind::Deadline);
-    assert!(fault.message.contains("still running"), "{}", fault.message);
+    assert_eq!(fault(backend.check().await).kind, FaultKind::Deadline);
 }
 
 #[tokio::test]

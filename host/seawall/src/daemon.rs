@@ -17,10 +17,8 @@ use crate::exit::Failure;
 /// # Errors
 /// It did not start, or not everything ended in time.
 pub(crate) fn run(settings: Settings) -> Result<u8, Failure> {
-    // Calls of plugins are short and yield; more threads than this only take memory.
-    let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
+        .worker_threads(settings.runtime.threads())
         .thread_name("seawall")
         .enable_all()
         .build()

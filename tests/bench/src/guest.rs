@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use seawall_backend::Deadlines;
-use seawall_runtime::{Plugin, Runtime, RuntimeConfig, Services, WasmBackend};
+use seawall_runtime::{Plugin, Runtime, RuntimeConfig, RuntimeError, Services, WasmBackend};
 use seawall_store::Store;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A runtime with a store of its own.
 pub(crate) struct Host {
@@ -17,6 +17,11 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) async fn new() -> Result<Self> {
+        Self::with(Runtime::new).await
+    }
+
+    /// With a runtime of another make.
+    pub(crate) async fn with(make: impl FnOnce(RuntimeConfig) -> Result<Runtime, RuntimeError>) -> Result<Self> {
         let dir = tempfile::tempdir().context("make a directory")?;
         let services = Services {
             store: Store::open(&dir.path().join("data")).await.context("open a store")?,
@@ -26,7 +31,7 @@ impl Host {
         };
         // What was compiled once need not be compiled for each of the loads that look for the fuel.
         let cache = Some(dir.path().join("cache"));
-        let runtime = Runtime::new(RuntimeConfig { cache, ..RuntimeConfig::default() }).context("make a runtime")?;
+        let runtime = make(RuntimeConfig { cache, ..RuntimeConfig::default() }).context("make a runtime")?;
         Ok(Self { runtime, services, dir })
     }
 
@@ -42,11 +47,20 @@ impl Host {
 
     /// Loads a built-in plugin as the backend of its name.
     pub(crate) async fn load(&self, name: &str, grants: Value, limits: Value) -> Result<WasmBackend> {
+        self.load_from(&PathBuf::from("plugins/dist").join(name), name, grants, limits).await
+    }
+
+    /// Loads one of the guests that misbehave, in `check`.
+    pub(crate) async fn load_fixture(&self, name: &str) -> Result<WasmBackend> {
+        self.load_from(&PathBuf::from("tests/fixtures/dist").join(name), name, json!({}), json!({})).await
+    }
+
+    async fn load_from(&self, file: &Path, name: &str, grants: Value, limits: Value) -> Result<WasmBackend> {
         let plugin = Plugin {
             grants: serde_json::from_value(grants).context("read the grants")?,
             limits: serde_json::from_value(limits).context("read the limits")?,
             deadlines: Some(Deadlines::default()),
-            ..Plugin::new(name.parse().context("name the backend")?, wasm(name)?)
+            ..Plugin::new(name.parse().context("name the backend")?, wasm(&file.with_extension("wasm"))?)
         };
         self.runtime.load(plugin, &self.services).await.with_context(|| format!("load plugin {name}"))
     }
@@ -58,7 +72,6 @@ impl Host {
     }
 }
 
-fn wasm(name: &str) -> Result<Vec<u8>> {
-    let file = PathBuf::from("plugins/dist").join(name).with_extension("wasm");
-    std::fs::read(&file).with_context(|| format!("read {}: `cargo xtask plugins` builds it", file.display()))
+fn wasm(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("read {}: `cargo xtask plugins` builds it", file.display()))
 }

@@ -8,7 +8,7 @@ use bollard::query_parameters::ListContainersOptionsBuilder;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use seawall_backend::ExecutionBackend as _;
 use seawall_model::Key;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::guest::Host;
 use crate::measure::{Report, Times};
@@ -18,23 +18,38 @@ const CONTAINERS: u64 = 1_000;
 const ROUNDS: usize = 300;
 const WARM: usize = 20;
 
+/// An Engine with a thousand recorded containers of a host's sessions.
+pub(crate) struct Thousand {
+    pub(crate) keys: Vec<Key>,
+    pub(crate) grants: Value,
+    engine: Recorded,
+}
+
+impl Thousand {
+    pub(crate) fn of(host: &Host) -> Result<Self> {
+        let store = host.store_id();
+        let sessions: Vec<String> = (0..CONTAINERS).map(|number| format!("{number:016x}")).collect();
+        let containers: Vec<_> =
+            sessions.iter().zip(0..).map(|(session, number)| container(&store, session, number)).collect();
+        let engine = Recorded::serve(host.dir().join("d.sock"), &containers)?;
+        let keys = sessions
+            .iter()
+            .zip(0..CONTAINERS)
+            .map(|(session, number)| {
+                let handle = Some(format!("{number:064x}").into_bytes());
+                Ok(Key { session: session.parse().context("a session id")?, incarnation: 1, handle })
+            })
+            .collect::<Result<Vec<_>>>()?;
+
+        let grants = json!({"docker": {"host": format!("unix://{}", engine.socket().display())}});
+        Ok(Self { keys, grants, engine })
+    }
+}
+
 pub(crate) async fn measure(report: &mut Report) -> Result<()> {
     let host = Host::new().await?;
     let store = host.store_id();
-    let sessions: Vec<String> = (0..CONTAINERS).map(|number| format!("{number:016x}")).collect();
-    let containers: Vec<_> =
-        sessions.iter().zip(0..).map(|(session, number)| container(&store, session, number)).collect();
-    let engine = Recorded::serve(host.dir().join("d.sock"), &containers)?;
-    let keys = sessions
-        .iter()
-        .zip(0..CONTAINERS)
-        .map(|(session, number)| {
-            let handle = Some(format!("{number:064x}").into_bytes());
-            Ok(Key { session: session.parse().context("a session id")?, incarnation: 1, handle })
-        })
-        .collect::<Result<Vec<_>>>()?;
-
-    let grants = json!({"docker": {"host": format!("unix://{}", engine.socket().display())}});
+    let Thousand { keys, grants, engine } = Thousand::of(&host)?;
     let backend = host.load("docker", grants.clone(), json!({})).await?;
     let bollard = Docker::connect_with_unix(&engine.socket().to_string_lossy(), 60, API_DEFAULT_VERSION)
         .context("make bollard's client")?
@@ -72,7 +87,7 @@ pub(crate) async fn measure(report: &mut Report) -> Result<()> {
 }
 
 /// The least fuel that the call can do with, to a hundredth: found by giving it more and less.
-async fn fuel(host: &Host, grants: &serde_json::Value, keys: &[Key]) -> Result<u64> {
+async fn fuel(host: &Host, grants: &Value, keys: &[Key]) -> Result<u64> {
     let (mut little, mut enough) = (1, 5_000_000_000);
     while enough - little > enough / 100 {
         let tried = little + (enough - little) / 2;

@@ -7,9 +7,11 @@ mod breaker;
 mod call;
 mod daemon;
 mod engine;
+mod fuel;
 mod guest;
 mod inspect;
 mod measure;
+mod neighbours;
 mod recorded;
 
 use std::path::Path;
@@ -31,6 +33,12 @@ fn main() -> Result<()> {
     }
     if wanted("inspect") {
         runtime.block_on(inspect::measure(&mut report)).context("measure inspect")?;
+    }
+    if wanted("fuel") {
+        runtime.block_on(fuel::measure(&mut report)).context("measure what fuel costs")?;
+    }
+    if wanted("neighbours") {
+        neighbours::measure(&mut report).context("measure a neighbour's calls")?;
     }
     if wanted("daemon") {
         daemon::measure(&mut report).context("measure the daemon")?;

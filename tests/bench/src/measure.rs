@@ -48,6 +48,10 @@ impl Times {
         self.percentile(50)
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     fn json(&self) -> Value {
         let ns = |percent| u64::try_from(self.percentile(percent).as_nanos()).unwrap_or(u64::MAX);
         json!({"rounds": self.0.len(), "median_ns": ns(50), "p90_ns": ns(90), "p99_ns": ns(99)})
@@ -68,6 +72,22 @@ impl Report {
             met: Some(ratio <= most),
             json: json!({"what": what, "ours": ours.json(), "against": name, "theirs": theirs.json(),
                          "ratio": ratio, "target_ratio": most}),
+        });
+    }
+
+    /// The same of the slowest in a hundred, with a time that is aimed at.
+    pub(crate) fn tail(&mut self, what: &str, ours: &Times, against: (&str, &Times), most: Duration) {
+        let (name, theirs) = against;
+        let (tail, beside) = (ours.percentile(99), theirs.percentile(99));
+        self.lines.push(Line {
+            what: format!("{what}, p99"),
+            ours: shown(tail),
+            against: format!("{} ({name})", shown(beside)),
+            ratio: Some(tail.as_secs_f64() / beside.as_secs_f64()),
+            target: format!("at most {}", shown(most)),
+            met: Some(tail <= most),
+            json: json!({"what": what, "ours": ours.json(), "against": name, "theirs": theirs.json(),
+                         "target_p99_ns": u64::try_from(most.as_nanos()).unwrap_or(u64::MAX)}),
         });
     }
 
