@@ -26,7 +26,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use seawall_backend::{Error, ExecutionBackend, Fault, FaultKind};
-use seawall_model::{Key, State};
+use seawall_model::{Key, Size, State};
 use seawall_runtime::{ClassOverrides, LoadError, Plugin, Pool, Runtime, RuntimeConfig, WasmBackend};
 
 use crate::guest::{Guest, ZERO};
@@ -40,8 +40,8 @@ const WARM_UP: usize = 4;
 const ROUNDS: usize = 8;
 /// What the neighbour must get done during the attack.
 const PROGRESS: u64 = 100;
-/// By how much resident memory may have grown: what allocator and pool keep for the next call, of one attack at most a
-/// sixteenth of the memory that a guest may take.
+/// By how much resident memory may have grown: what allocator and pool keep for the next call, a sixteenth of the memory
+/// that one guest may take.
 pub(crate) const TOLERANCE: u64 = 4 << 20;
 /// Calls at one time.
 const CALLS: u32 = 8;
@@ -55,7 +55,7 @@ pub(crate) fn arena<T>(test: impl AsyncFnOnce(&Arena) -> T) -> T {
     arena_with(RuntimeConfig::default(), test)
 }
 
-/// The same with a configuration of its own, but for the pool's number of calls.
+/// The same with a configuration of its own, but for the pool's number of calls and what it keeps.
 pub(crate) fn arena_with<T>(config: RuntimeConfig, test: impl AsyncFnOnce(&Arena) -> T) -> T {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     // Threads that compile end soon after they did, so that those that are left can be counted.
@@ -66,7 +66,8 @@ pub(crate) fn arena_with<T>(config: RuntimeConfig, test: impl AsyncFnOnce(&Arena
         .build()
         .unwrap();
     executor.block_on(async {
-        let pool = Pool { calls: CALLS, ..config.pool };
+        // What a place keeps for its next call is no loss: all places together keep half of what is tolerated.
+        let pool = Pool { calls: CALLS, keep_resident: Size(64 << 10), ..config.pool };
         // So that an attack that loads a plugin does not compile it each time.
         let cache = tempfile::tempdir().unwrap();
         let cached = Some(cache.path().join("cache"));
