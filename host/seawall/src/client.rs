@@ -73,7 +73,8 @@ impl Client {
         until: Until,
         timeout: Option<Duration>,
     ) -> Result<Option<Session>, Failure> {
-        let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
+        // One that no clock reaches is none.
+        let deadline = timeout.and_then(|timeout| tokio::time::Instant::now().checked_add(timeout));
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(tokio::time::Instant::now()));
             let hold = left.map_or(POLL, |left| left.min(POLL));

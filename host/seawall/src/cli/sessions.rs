@@ -212,7 +212,7 @@ impl Stop {
 
 /// A backend that cannot be asked leaves a session as it is: nobody is kept waiting for that.
 fn patience(grace: Option<Duration>) -> Duration {
-    Duration::from_secs(60) + grace.unwrap_or(SessionSpec::STOP_GRACE)
+    Duration::from_secs(60).saturating_add(grace.unwrap_or(SessionSpec::STOP_GRACE))
 }
 
 fn grace(grace: Option<Duration>) -> Vec<(&'static str, String)> {

@@ -23,7 +23,12 @@ impl Document {
         if length > MAX_BYTES {
             return Err(fail(std::io::Error::other("it is larger than 1 MiB")));
         }
-        Ok(Self { path: path.to_owned(), text: std::fs::read_to_string(path).map_err(fail)? })
+        Ok(Self::new(path, std::fs::read_to_string(path).map_err(fail)?))
+    }
+
+    /// What a file says that was read already.
+    pub(crate) fn new(path: &Path, text: String) -> Self {
+        Self { path: path.to_owned(), text }
     }
 
     /// Its path.
@@ -88,7 +93,7 @@ mod tests {
     use super::*;
 
     fn document(text: &str) -> Document {
-        Document { path: "/etc/seawall.toml".into(), text: text.to_owned() }
+        Document::new(Path::new("/etc/seawall.toml"), text.to_owned())
     }
 
     fn said(text: &str) -> String {

@@ -73,7 +73,11 @@ pub(crate) struct Settings {
     #[serde(skip)]
     pub(crate) ceiling: usize,
     /// Backends by name.
+    #[serde(skip)]
     pub(crate) backend: BTreeMap<BackendName, Backend>,
+    /// The same, as they are written, and those that are left out: a built-in one would else be there again.
+    #[serde(rename = "backend")]
+    backend_written: BTreeMap<BackendName, Written>,
     /// The file that was read, if any.
     #[serde(skip)]
     pub(crate) document: Option<Document>,
@@ -115,6 +119,14 @@ pub(crate) struct Backend {
     limits_written: toml::Table,
 }
 
+/// A backend as the file has it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+enum Written {
+    There(Box<Backend>),
+    LeftOut { enabled: bool },
+}
+
 impl Settings {
     /// Reads the file, if there is one, and puts the layers together.
     ///
@@ -128,11 +140,26 @@ impl Settings {
                 None => None,
             },
         };
+        Self::read(given, document)
+    }
+
+    /// The same, of a file that was read already.
+    ///
+    /// # Errors
+    /// Anything that is wrong, with its place.
+    pub(crate) fn read(given: Overrides, document: Option<Document>) -> Result<Self, ConfigError> {
         let file = document.as_ref().map_or_else(|| Ok(ConfigFile::default()), Document::parse)?;
         Self::assemble(given, file, document)
     }
 
     fn assemble(given: Overrides, file: ConfigFile, document: Option<Document>) -> Result<Self, ConfigError> {
+        let deadline = file.shutdown_deadline.unwrap_or(Duration::from_secs(30));
+        if !(Duration::from_millis(1)..=Duration::from_secs(24 * 3600)).contains(&deadline) {
+            // It is added to a clock, which has an end.
+            let (key, message) = ("shutdown-deadline", "shutdown-deadline: between 1ms and 1 day");
+            return Err(document
+                .map_or_else(|| self::given(key.to_owned(), message), |document| document.wrong(&[key], message)));
+        }
         let resolve = |path: PathBuf| match &document {
             Some(document) => document.folder().join(path),
             None => path,
@@ -148,9 +175,13 @@ impl Settings {
             runtime_written.insert("cache".to_owned(), cache.display().to_string().into());
         }
         let socket = absolute(pick(given.socket, file.socket).unwrap_or_else(|| paths::socket_of(&data_dir)))?;
+        let left_out = file.backend.iter().filter(|(_, section)| section.enabled == Some(false));
+        let left_out = left_out.map(|(name, _)| (name.clone(), Written::LeftOut { enabled: false }));
+        let mut backend_written: BTreeMap<_, _> = left_out.collect();
         let general = layers::general(document.as_ref())?;
         let backend = backends(file.backend, document.as_ref(), &general)?;
         let ceiling = layers::ceiling(runtime.pool.calls, &backend, document.as_ref())?;
+        backend_written.extend(backend.iter().map(|(name, one)| (name.clone(), Written::There(Box::new(one.clone())))));
         let flag = given.log.is_some();
         let filter = given.log.or(file.log.filter).unwrap_or_else(|| "info".to_owned());
         if let Err(error) = filter.parse::<tracing_subscriber::filter::Targets>() {
@@ -167,7 +198,7 @@ impl Settings {
             plugins_dir: pick(given.plugins_dir, file.plugins_dir),
             supervisor: pick(given.supervisor, file.supervisor),
             shutdown: given.shutdown.or(file.shutdown).unwrap_or_default(),
-            shutdown_deadline: file.shutdown_deadline.unwrap_or(Duration::from_secs(30)),
+            shutdown_deadline: deadline,
             log: Log { filter, format: given.log_format.or(file.log.format).unwrap_or_default() },
             control: file.control,
             runtime,
@@ -176,6 +207,7 @@ impl Settings {
             socket,
             ceiling,
             backend,
+            backend_written,
             document,
         })
     }
@@ -301,6 +333,15 @@ mod tests {
     }
 
     #[test]
+    fn a_deadline_that_no_clock_reaches_is_refused_with_its_place() {
+        for text in ["shutdown-deadline = \"500000000000y\"", "shutdown-deadline = \"0s\""] {
+            let error = settings(text).unwrap_err().to_string();
+            assert!(error.contains(":1:1: shutdown-deadline"), "{error}");
+        }
+        settings("shutdown-deadline = \"24h\"").unwrap();
+    }
+
+    #[test]
     fn grants_that_are_written_replace_the_default_ones() {
         let settings = settings("[backend.docker.grants]\nstate = true").unwrap();
         let docker: BackendName = "docker".parse().unwrap();
@@ -317,9 +358,13 @@ mod tests {
 
     #[test]
     fn what_is_shown_as_effective_reads_back_the_same() {
-        let first = settings("[control]\nsweep-interval = \"3s\"\n[backend.mock.config]\nseed = 4").unwrap();
+        let written =
+            "[control]\nsweep-interval = \"3s\"\n[backend.mock.config]\nseed = 4\n[backend.docker]\nenabled = false";
+        let first = settings(written).unwrap();
         let shown = toml::to_string(&first).unwrap();
         let second = settings(&shown).unwrap();
         assert_eq!(toml::to_string(&second).unwrap(), shown);
+        let names: Vec<_> = second.backend.keys().map(BackendName::as_str).collect();
+        assert_eq!(names, ["mock", "process"], "what is left out stays left out");
     }
 }
