@@ -130,7 +130,7 @@ impl SessionSpec {
         shown
     }
 
-    /// Checks what types cannot say. Every problem is found, not only the first.
+    /// Checks what types cannot say. Every problem is found, not only the first; 64 of them are told.
     ///
     /// # Errors
     /// A list of fields that cannot be as they are.
@@ -138,25 +138,21 @@ impl SessionSpec {
         let mut problems = Vec::new();
         let mut refuse = |field: String, message: &str| problems.push(Problem { field, message: message.to_owned() });
 
-        for name in self.env.keys() {
-            if !is_env_name(name) {
-                let name = name.chars().take(80).collect::<String>();
-                refuse(
-                    format!("env.{}", name.escape_debug()),
-                    "a variable name has letters, digits and _ and does not begin with a digit",
-                );
-            }
-        }
+        let named = |of: &str, name: &str| format!("{of}.{}", name.chars().take(80).collect::<String>().escape_debug());
         for (name, value) in &self.env {
+            if !is_env_name(name) {
+                let message = "a variable name has letters, digits and _ and does not begin with a digit";
+                refuse(named("env", name), message);
+            }
             if value.reveal().contains('\0') {
-                refuse(format!("env.{}", name.escape_debug()), "a value cannot contain a NUL character");
+                refuse(named("env", name), "a value cannot contain a NUL character");
             }
         }
         if self.labels.len() > MAX_LABELS {
             refuse("labels".to_owned(), "at most 64 labels");
         }
         for (key, value) in &self.labels {
-            let field = || format!("labels.{}", key.chars().take(80).collect::<String>().escape_debug());
+            let field = || named("labels", key);
             if key.starts_with("seawall.") {
                 refuse(field(), "labels that begin with `seawall.` belong to the host");
             } else if key.is_empty() || key.len() > 128 || key.contains(|c: char| c.is_control() || c == '=') {
@@ -219,10 +215,13 @@ impl SessionSpec {
         if serde_json::to_string(self).map_or(true, |text| text.len() > MAX_SPEC) {
             refuse("spec".to_owned(), "at most 256 KiB in all");
         }
+        problems.truncate(MAX_PROBLEMS);
         if problems.is_empty() { Ok(()) } else { Err(InvalidSpec { problems }) }
     }
 }
 
+/// A megabyte of mistakes must not become an answer of ten.
+const MAX_PROBLEMS: usize = 64;
 const MAX_LABELS: usize = 64;
 /// Docker's own lower bound.
 const MIN_MEMORY: u64 = 6 << 20;
@@ -487,6 +486,17 @@ mod tests {
 
     fn spec(json: serde_json::Value) -> SessionSpec {
         serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_megabyte_of_mistakes_gives_a_small_message() {
+        let mut spec = SessionSpec::new("docker".parse().unwrap());
+        spec.env.insert("x".repeat(1 << 20), Secret::new("\0"));
+        let problems = spec.validate().unwrap_err().problems;
+        assert!(problems.iter().all(|problem| problem.field.len() < 100), "{problems:?}");
+
+        spec.command = vec!["\0".to_owned(); 100_000];
+        assert_eq!(spec.validate().unwrap_err().problems.len(), MAX_PROBLEMS);
     }
 
     #[test]

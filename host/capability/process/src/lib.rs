@@ -26,5 +26,7 @@ mod tree;
 mod users;
 
 pub use grant::ProcessGrant;
+#[doc(hidden)]
+pub use output::output;
 pub use process::{Process, Scope, SetupError};
 pub use program::{HostInfo, Program, Rlimit};
