@@ -1,13 +1,17 @@
-//! The same call with nothing of Seawall's round it, for benchmarks to compare with.
+//! A backend's calls as nobody but a benchmark or a fuzz target makes them: with nothing of Seawall's round them, or
+//! with another configuration each time.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use seawall_capability::Phase;
+use seawall_backend::ExecutionBackend as _;
+use seawall_capability::{Granted, Phase};
+use serde_json::{Map, Value};
 use wasmtime::Store;
 
 use crate::backend::WasmBackend;
 use crate::bindings::wit;
-use crate::call::CallState;
+use crate::call::{CallState, Loaded};
 use crate::exports::signature;
 
 impl WasmBackend {
@@ -36,5 +40,23 @@ impl WasmBackend {
         let took = begun.elapsed();
         drop(answer);
         Ok(took)
+    }
+
+    /// The same plugin, compiled once, granted nothing, with another configuration: which is how a fuzz target brings
+    /// its bytes to a guest.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn reconfigured(&self, config: &Map<String, Value>) -> Self {
+        let loaded = self.loaded();
+        let other = Loaded {
+            pre: loaded.pre.clone(),
+            exports: loaded.exports.clone(),
+            granted: Arc::new(Granted::inert(loaded.granted.backend().clone(), config)),
+            limits: loaded.limits,
+            deadlines: loaded.deadlines,
+            share: loaded.runtime.cpu.share(),
+            runtime: loaded.runtime.clone(),
+        };
+        Self::new(other, self.info().clone())
     }
 }

@@ -30,6 +30,8 @@ mod wire;
 pub use container::{Container, Engine, HealthCheck};
 pub use endpoint::InvalidEndpoint;
 pub use grant::{DockerGrant, MountGrant};
+#[doc(hidden)]
+pub use logs::frames;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -32,8 +32,7 @@ impl Inner {
         let path = format!("{}{}", client.prefix(), path(&there.id.unwrap_or_default(), options));
         let answer = wire::get(&client.endpoint, &path).await;
         let answer = answer.map_err(|error| self.connection.failed(&client, "give a container's output", &error))?;
-        let framing = if terminal { Framing::Terminal } else { Framing::Head(Head::default()) };
-        Ok(Box::pin(Output { answer, framing, pending: Bytes::new(), ended: false }))
+        Ok(Box::pin(Output { answer, frames: Frames::new(terminal), ended: false }))
     }
 }
 
@@ -84,15 +83,25 @@ enum Kind {
     Trouble,
 }
 
-struct Output {
-    answer: Answer,
+/// Cuts what the Engine sends into pieces of output.
+struct Frames {
     framing: Framing,
     /// Received and not yet given on.
     pending: Bytes,
+}
+
+struct Output {
+    answer: Answer,
+    frames: Frames,
     ended: bool,
 }
 
-impl Output {
+impl Frames {
+    fn new(terminal: bool) -> Self {
+        let framing = if terminal { Framing::Terminal } else { Framing::Head(Head::default()) };
+        Self { framing, pending: Bytes::new() }
+    }
+
     /// The next piece of what is pending; `None` if more has to be received first.
     fn next_piece(&mut self) -> Option<io::Result<LogChunk>> {
         while !self.pending.is_empty() {
@@ -167,26 +176,42 @@ impl Stream for Output {
             if this.ended {
                 return Poll::Ready(None);
             }
-            if let Some(piece) = this.next_piece() {
+            if let Some(piece) = this.frames.next_piece() {
                 // An error is the last item.
                 this.ended = piece.is_err();
                 return Poll::Ready(Some(piece));
             }
             match ready!(this.answer.poll_data(cx)) {
-                Some(Ok(data)) => this.pending = data,
+                Some(Ok(data)) => this.frames.pending = data,
                 Some(Err(error)) => {
                     this.ended = true;
                     return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::ConnectionAborted, error))));
                 }
                 None => {
                     this.ended = true;
-                    if !this.is_between_frames() {
+                    if !this.frames.is_between_frames() {
                         return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
                     }
                 }
             }
         }
     }
+}
+
+/// Everything that these pieces say, and how it ended, for the fuzz targets: as if they came from the Engine.
+#[doc(hidden)]
+pub fn frames(pieces: impl IntoIterator<Item = Bytes>, terminal: bool) -> (Vec<LogChunk>, io::Result<()>) {
+    let (mut frames, mut chunks) = (Frames::new(terminal), Vec::new());
+    for piece in pieces {
+        frames.pending = piece;
+        while let Some(chunk) = frames.next_piece() {
+            match chunk {
+                Ok(chunk) => chunks.push(chunk),
+                Err(error) => return (chunks, Err(error)),
+            }
+        }
+    }
+    (chunks, if frames.is_between_frames() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) })
 }
 
 #[cfg(test)]

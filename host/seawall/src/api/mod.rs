@@ -25,7 +25,7 @@ use axum::Router;
 use axum::routing::{get, post};
 
 pub(crate) use events::Missed;
-pub(crate) use frame::{Frame, FrameReader};
+pub(crate) use frame::{Frame, FrameReader, header as frame_header};
 pub(crate) use server::{Server, bind, check_path};
 pub(crate) use sessions::Downed;
 pub(crate) use state::{Api, Version};

@@ -126,6 +126,16 @@ impl Lines {
     }
 }
 
+/// The messages of a stream that comes in these pieces: name and data of each.
+pub(crate) fn messages<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<(String, String)> {
+    let (mut lines, mut messages) = (Lines::default(), Vec::new());
+    for piece in pieces {
+        lines.feed(piece);
+        messages.extend(std::iter::from_fn(|| lines.next()).map(|message| (message.event, message.data)));
+    }
+    messages
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,14 +144,7 @@ mod tests {
     fn messages_are_read_however_they_are_cut() {
         let text = b": alive\n\nid: 7\nevent: session.started\ndata: {\"a\":1}\n\ndata: {}\n\n";
         for size in 1..text.len() {
-            let mut lines = Lines::default();
-            let mut read = Vec::new();
-            for piece in text.chunks(size) {
-                lines.feed(piece);
-                while let Some(message) = lines.next() {
-                    read.push((message.event, message.data));
-                }
-            }
+            let read = messages(text.chunks(size));
             let expected = [("session.started".to_owned(), "{\"a\":1}".to_owned()), (String::new(), "{}".to_owned())];
             assert_eq!(read, expected, "in pieces of {size}");
         }

@@ -15,6 +15,9 @@ mod serve;
 mod sessions;
 mod why;
 
+pub(crate) use events::messages;
+pub(crate) use logs::moment;
+
 use std::io::Write as _;
 use std::path::PathBuf;
 

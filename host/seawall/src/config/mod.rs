@@ -18,5 +18,6 @@ mod settings;
 pub(crate) use backends::PluginSource;
 pub(crate) use error::{ConfigError, nearest, suggest};
 pub(crate) use file::{LogFormat, ShutdownMode};
+pub(crate) use load::Document;
 pub(crate) use paths::default_socket;
 pub(crate) use settings::{Backend, Log, Overrides, Settings};

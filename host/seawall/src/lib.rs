@@ -1,0 +1,34 @@
+//! Seawall: a host daemon that runs sessions through WebAssembly backends, and the command line that talks to it.
+//!
+//! ```text
+//!   cli ----> client ~~~ Unix socket ~~~> api ----> control ----> backends
+//!    |                                     ^           ^             ^
+//!    `----> daemon (signals) ----> app ----+-----------+-------------'
+//!                                   ^  wires them, and alone knows all of them
+//!                                 config
+//! ```
+//!
+//! `clap` is named in [`cli`] only, `axum` in [`api`] only, `wasmtime` nowhere.
+//!
+//! A library with one function for its one program, so that [`outside`] can be reached by the fuzz targets.
+
+mod api;
+mod app;
+mod cli;
+mod client;
+mod compiler;
+mod config;
+mod daemon;
+mod embedded;
+mod exit;
+mod logging;
+#[doc(hidden)]
+pub mod outside;
+mod problem;
+mod schema;
+
+/// The program: reads the command line, does what it says, and gives the exit code.
+pub fn main() -> std::process::ExitCode {
+    // Before anything else: the process that compiles has no use for the rest, and no memory for it.
+    compiler::run().unwrap_or_else(|| std::process::ExitCode::from(cli::main()))
+}

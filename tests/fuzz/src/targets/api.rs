@@ -1,0 +1,266 @@
+//! Whole requests against the API, with a control plane, a store and a backend behind it. The input is written as HTTP
+//! is: a line with method and address, lines with headers, an empty line, the body. Whatever is asked, the daemon is not
+//! at fault (never 500), and every refusal is a problem document that says the same status.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use seawall::outside::{Answer, Api};
+use seawall_backend::limit::Ceiling;
+use seawall_backend::{
+    Bulkhead, BulkheadConfig, Error, ExecutionBackend, Info, Interface, LogChunk, LogStream, Source,
+};
+use seawall_control::{Control, ControlConfig, Shutdown};
+use seawall_model::{
+    BackendName, Exit, Found, Health, Inspection, Key, LogOptions, Page, Report, SessionName, SessionSpec, Signal,
+    State, Status, Timestamp, Workload,
+};
+use seawall_store::Store;
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::guest::executor;
+use crate::{Run, Target};
+
+pub(crate) const TARGET: Target = Target { name: "api", longest: 4096, tries: 300, seeds, make };
+
+const OPTIONS: &str = r#"{"type":"object","additionalProperties":false,"properties":{"speed":{"type":"integer"}}}"#;
+/// How long a request is listened to that waits for something.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+fn seeds() -> Vec<Vec<u8>> {
+    let json = "content-type: application/json";
+    let spec = r#"{"backend":"fake","name":"web2","env":{"TOKEN":"x"},"labels":{"a":"b"},"options":{"speed":3},"restart":"on-failure:3","stop_grace":"1s"}"#;
+    let lines = [
+        "GET /v1/sessions?all=true&backend=fake",
+        "GET /v1/sessions/web",
+        "GET /v1/sessions/web/logs?tail=3&timestamps=true&since=2026-01-31T12:00:00Z",
+        "GET /v1/sessions/web/wait?for=settled&timeout=1s",
+        "GET /v1/sessions/web/wait?for=removed&timeout=18446744073709551615s",
+        "POST /v1/sessions/web/stop?grace=1ms",
+        "POST /v1/sessions/web/start",
+        "DELETE /v1/sessions/web?force=true&wait=true",
+        "GET /v1/events?since=3&tail=2",
+        "GET /v1/events?follow=true\nlast-event-id: 1",
+        "GET /v1/backends/fake",
+        "GET /v1/backends",
+        "POST /v1/down?grace=1s",
+        "GET /v1/version",
+        "GET /healthz",
+        "GET /readyz",
+        "PUT /v1/sessions",
+        "GET /v1/sessions/%ff",
+        "OPTIONS *",
+        "GET http://x:1/v1/version?a",
+    ];
+    let mut seeds: Vec<_> = lines.iter().map(|line| format!("{line}\n\n").into_bytes()).collect();
+    for body in [
+        spec,
+        "{}",
+        "[",
+        r#"{"backend":"fake","options":{"speed":"x"},"env":{"1":"\u0000"}}"#,
+        r#"{"backend":"nobody"}"#,
+    ] {
+        seeds.push(format!("POST /v1/sessions?wait=true&timeout=1ms\n{json}\n\n{body}").into_bytes());
+    }
+    seeds
+}
+
+/// The daemon, as far as the API sees it.
+struct House {
+    executor: tokio::runtime::Runtime,
+    control: Control,
+    store: Store,
+    api: Api,
+    _folder: tempfile::TempDir,
+}
+
+fn make() -> Run {
+    // Nothing is to survive: memory is as good as a disk here, and a hundred times faster.
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let executor = executor();
+    let house = executor.block_on(async {
+        let store = Store::open(&folder.path().join("data")).await.unwrap();
+        let fake = Bulkhead::new(Fake::new(), &BulkheadConfig::default(), Ceiling::new(100));
+        let fake: Arc<Bulkhead<dyn ExecutionBackend>> = Arc::new(fake);
+        let name: BackendName = "fake".parse().unwrap();
+        let backends = BTreeMap::from([(name.clone(), fake)]);
+        let control = Control::start(ControlConfig::default(), store.clone(), backends).await.unwrap();
+        let api = Api::new(control.clone(), &BTreeMap::from([(name, OPTIONS.to_owned())])).unwrap();
+        while api.answer("GET", "/readyz", &[], b"").await.unwrap().status != 200 {
+            tokio::task::yield_now().await;
+        }
+        (control, store, api)
+    });
+    let (control, store, api) = house;
+    let house = House { executor, control, store, api, _folder: folder };
+    Box::new(move |input| house.executor.block_on(house.run(input)))
+}
+
+impl House {
+    async fn run(&self, input: &[u8]) {
+        self.tidy().await;
+        let Some((method, uri, headers, body)) = request(input) else { return };
+        let asked = self.api.answer(method, uri, &headers, body);
+        // `None` twice: it is no request, or it waits for something that does not come.
+        let Ok(Some(answer)) = tokio::time::timeout(PATIENCE, asked).await else { return };
+        sound(&answer);
+    }
+
+    /// One session, which runs.
+    async fn tidy(&self) {
+        let sessions = self.control.sessions();
+        if let [only] = sessions.as_slice()
+            && only.name.as_str() == "web"
+            && only.state == seawall_model::SessionState::Running
+            && only.desired == seawall_model::Desired::Running
+        {
+            return;
+        }
+        for session in sessions {
+            let _ = self.control.remove(&session.id, true).await;
+            let _ = self.control.wait(&session.id, |_| false).await;
+        }
+        let mut spec = SessionSpec::new("fake".parse().unwrap());
+        spec.name = Some("web".parse().unwrap());
+        let web = self.control.create(spec).await.unwrap();
+        let running = |session: &seawall_model::Session| session.state == seawall_model::SessionState::Running;
+        self.control.wait(&web.id, running).await.unwrap();
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.executor.block_on(async {
+            let _ = self.control.shutdown(Shutdown::Leave, Duration::from_secs(10)).await;
+            self.store.close().await;
+        });
+    }
+}
+
+type Request<'a> = (&'a str, &'a str, Vec<(&'a str, &'a [u8])>, &'a [u8]);
+
+fn request(input: &[u8]) -> Option<Request<'_>> {
+    let end = input.windows(2).position(|two| two == b"\n\n")?;
+    let (head, body) = (&input[..end], &input[end + 2..]);
+    let mut lines = head.split(|byte| *byte == b'\n');
+    let (method, uri) = std::str::from_utf8(lines.next()?).ok()?.split_once(' ')?;
+    let header = |line: &'_ [u8]| line.iter().position(|byte| *byte == b':');
+    let mut headers = Vec::new();
+    for line in lines {
+        let at = header(line)?;
+        headers.push((std::str::from_utf8(&line[..at]).ok()?, line[at + 1..].trim_ascii()));
+    }
+    Some((method, uri, headers, body))
+}
+
+fn sound(answer: &Answer) {
+    let text = || String::from_utf8_lossy(&answer.body).into_owned();
+    // The backend here does all that it is asked, so nothing but a client's mistake is left.
+    assert!((200..500).contains(&answer.status), "{}: {}", answer.status, text());
+    assert!(answer.body.len() < 1 << 20, "{} bytes", answer.body.len());
+    if answer.status < 400 {
+        assert!(!text().contains("hunter2"));
+        return;
+    }
+    assert_eq!(answer.media, "application/problem+json", "{}: {}", answer.status, text());
+    // An answer to HEAD has no body.
+    if answer.body.is_empty() {
+        return;
+    }
+    let problem: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(problem["status"], answer.status, "{problem}");
+    assert!(problem["type"].as_str().unwrap().starts_with("urn:seawall:problem:"));
+    assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty() && detail.len() < 64 << 10));
+    for problem in problem["problems"].as_array().into_iter().flatten() {
+        assert!(problem["field"].as_str().is_some_and(|field| field.len() < 2048), "{problem}");
+    }
+}
+
+/// A backend that does all that it is asked, at once.
+struct Fake {
+    info: Info,
+    workloads: Mutex<BTreeMap<String, (u64, State)>>,
+}
+
+impl Fake {
+    fn new() -> Self {
+        let info = Info {
+            name: "fake".to_owned(),
+            version: "1.2.3".to_owned(),
+            description: "For the fuzz targets".to_owned(),
+            config_schema: String::new(),
+            options_schema: OPTIONS.to_owned(),
+            interfaces: vec![Interface::Logs],
+        };
+        Self { info, workloads: Mutex::default() }
+    }
+
+    async fn set(&self, key: &Key, state: State) -> Status {
+        self.workloads.lock().await.insert(key.session.to_string(), (key.incarnation, state));
+        status(state)
+    }
+}
+
+fn status(state: State) -> Status {
+    let exit = state.ended().then(|| Exit { signal: Some(15), ..Exit::default() });
+    let started_at = (state == State::Running).then(Timestamp::now);
+    Status { state, health: Health::Healthy, exit, created_at: None, started_at, handle: None }
+}
+
+#[async_trait]
+impl ExecutionBackend for Fake {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    async fn check(&self) -> Result<Report, Error> {
+        Ok(Report { version: "engine 9".to_owned(), attributes: Vec::new() })
+    }
+
+    async fn create(&self, key: &Key, _: &SessionName, _: &SessionSpec) -> Result<Status, Error> {
+        Ok(self.set(key, State::Created).await)
+    }
+
+    async fn start(&self, key: &Key) -> Result<Status, Error> {
+        Ok(self.set(key, State::Running).await)
+    }
+
+    async fn signal(&self, key: &Key, _: Signal) -> Result<(), Error> {
+        self.set(key, State::Exited).await;
+        Ok(())
+    }
+
+    async fn remove(&self, key: &Key, _: bool) -> Result<(), Error> {
+        self.workloads.lock().await.remove(key.session.as_str());
+        Ok(())
+    }
+
+    async fn inspect(&self, keys: &[Key]) -> Result<Inspection, Error> {
+        let workloads = self.workloads.lock().await;
+        let found = keys.iter().enumerate().filter_map(|(position, key)| {
+            workloads.get(key.session.as_str()).map(|(_, state)| Found { position, status: status(*state) })
+        });
+        Ok(Inspection { found: found.collect(), unknown: Vec::new() })
+    }
+
+    async fn list(&self, _: Option<&str>) -> Result<Page, Error> {
+        let workloads = self.workloads.lock().await;
+        let workloads = workloads.iter().map(|(session, (incarnation, state))| Workload {
+            session: session.parse().unwrap(),
+            incarnation: *incarnation,
+            status: status(*state),
+        });
+        Ok(Page { workloads: workloads.collect(), next: None })
+    }
+
+    async fn logs(&self, _: &Key, options: &LogOptions) -> Result<LogStream, Error> {
+        let chunk = |source, bytes: &'static [u8]| Ok(LogChunk { source, bytes: Bytes::from_static(bytes) });
+        let chunks = futures_util::stream::iter([chunk(Source::Stdout, b"out\xff"), chunk(Source::Stderr, b"err")]);
+        if options.follow { Ok(chunks.chain(futures_util::stream::pending()).boxed()) } else { Ok(chunks.boxed()) }
+    }
+}
