@@ -1,11 +1,12 @@
-//! The commands that a clone of Seawall is worked with: `cargo xtask demo`, `test`, `bench`, `soak`, `plugins`,
-//! `setup`.
+//! The commands that a clone of Seawall is worked with: `cargo xtask demo`, `test`, `bench`, `fuzz`, `soak`,
+//! `plugins`, `setup`.
 //!
 //! It is the first thing that a newcomer builds, so it depends on little. It builds guests and the daemon by calling
 //! cargo, and installs what is missing where it may, saying what and why.
 
 mod bench;
 mod demo;
+mod fuzz;
 mod plugins;
 mod say;
 mod setup;
@@ -46,6 +47,14 @@ enum Command {
         #[arg(long, default_value_t = 1_000_000)]
         calls: u64,
     },
+    /// Looks for inputs that break something, with libFuzzer; keeps what it learns in tests/fuzz/corpus.
+    Fuzz {
+        /// Only this target; one a folder in tests/fuzz/corpus.
+        target: Option<String>,
+        /// How long each target is tried.
+        #[arg(long, default_value_t = 60, value_name = "NUMBER")]
+        seconds: u32,
+    },
     /// Builds the built-in plugins, the example and the misbehaving guests of the tests.
     Plugins {
         /// Build with Debian's Rust instead of rustup's target.
@@ -63,6 +72,7 @@ fn main() -> ExitCode {
         Command::Test { arguments } => test::run(&arguments),
         Command::Bench { only } => bench::run(only.as_deref()),
         Command::Soak { calls } => soak::run(calls),
+        Command::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Command::Plugins { debian_toolchain } => plugins::run(debian_toolchain),
         Command::Setup => setup::run(),
     });

@@ -125,6 +125,28 @@ fn look() -> Result<Docker> {
     Ok(Docker::Available)
 }
 
+/// Sees to a C++ compiler, which libFuzzer is compiled with. Only fuzzing needs one.
+///
+/// # Errors
+/// There is none, and it cannot be installed from here; or that was tried and failed.
+pub(crate) fn compiler() -> Result<()> {
+    const BY_HAND: &str = "apt-get install -y --no-install-recommends g++";
+    if installed("c++") {
+        return Ok(());
+    }
+    ensure!(
+        installed("apt-get") && rustix::process::geteuid().is_root(),
+        "libFuzzer needs a C++ compiler; as root: {BY_HAND}"
+    );
+    say::note(format_args!("installing g++ (c++): libFuzzer is compiled with it"));
+    say::command("apt-get update");
+    workspace::run(apt().arg("update").arg("-qq"), "apt-get update")?;
+    say::command(BY_HAND);
+    workspace::run(apt().args(["install", "-y", "-qq", "--no-install-recommends", "g++"]), "apt-get install")?;
+    ensure!(installed("c++"), "g++ was installed, and `c++` is still missing");
+    Ok(())
+}
+
 fn apt() -> Command {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive");
