@@ -75,8 +75,8 @@ impl Report {
         });
     }
 
-    /// The same of the slowest in a hundred, with a time that is aimed at.
-    pub(crate) fn tail(&mut self, what: &str, ours: &Times, against: (&str, &Times), most: Duration) {
+    /// The slowest in a hundred beside theirs, with a time that is aimed at.
+    pub(crate) fn compare_tails(&mut self, what: &str, ours: &Times, against: (&str, &Times), most: Duration) {
         let (name, theirs) = against;
         let (tail, beside) = (ours.percentile(99), theirs.percentile(99));
         self.lines.push(Line {

@@ -53,7 +53,12 @@ impl Measured {
     fn report(self, report: &mut Report) {
         let budget = self.alone.percentile(99) + self.quantum * 4;
         report.number("yield quantum", micros(self.quantum), "µs");
-        report.tail("a neighbour's call, two backends at work", &self.disturbed, ("alone", &self.alone), budget);
+        report.compare_tails(
+            "a neighbour's call, two backends at work",
+            &self.disturbed,
+            ("alone", &self.alone),
+            budget,
+        );
         report.note(format!(
             "neighbour: p50 {} µs alone, {} µs disturbed; a timer of the host is late by {} µs alone, {} µs disturbed (p99); \
              {} permits; the target is its p99 alone and two quanta for each of the two",

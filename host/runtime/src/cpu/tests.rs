@@ -145,17 +145,17 @@ fn who_was_idle_has_saved_no_more_than_a_quantum() {
         now += QUANTUM;
         alone.end(now);
     }
-    let mut calls = [Call::of(&busy), Call::of(&late)];
+    let mut calls = [Call::of(&busy), Call::of(&busy), Call::of(&late), Call::of(&late)];
     let (mut turns, mut running) = ([0u32; 2], None);
     for _ in 0..100 {
-        for at in 0..2 {
-            if running != Some(at) && calls[at].poll(now) {
+        for (at, call) in calls.iter_mut().enumerate() {
+            if running != Some(at) && call.poll(now) {
                 running = Some(at);
             }
         }
         now += QUANTUM;
         let at = running.take().unwrap();
-        turns[at] += 1;
+        turns[at / 2] += 1;
         calls[at].end(now);
     }
     assert!(turns[1].abs_diff(50) <= 1, "{turns:?}");
