@@ -114,10 +114,13 @@ fn ended(session: &mut Draft, mut exit: Exit, context: &Context<'_>) {
     restart(session, failed, context);
 }
 
-/// Between the session's own beginning and now: a start in the last century, or an end that is yet to come, would pass
-/// for a long and healthy life.
+/// Not before this incarnation was begun, as far as that is known, and not after now: a start in the last century, or an
+/// end that is yet to come, would pass for a long and healthy life.
 fn plausible(at: Timestamp, session: &Draft, context: &Context<'_>) -> Timestamp {
-    at.max(session.record.created_at).min(context.now)
+    let begun = session.intent.as_ref().filter(|intent| matches!(intent.act, Act::Create | Act::Start));
+    let known = [begun.map(|intent| intent.since), session.record.started_at];
+    let earliest = known.into_iter().flatten().fold(session.record.created_at, Timestamp::max);
+    at.max(earliest).min(context.now)
 }
 
 /// A text about a session without its secrets.
