@@ -15,6 +15,7 @@ use wasmtime::component::{ComponentNamedList, Lift, Lower, Resource};
 use crate::bindings::wit;
 use crate::call::{CallState, Loaded};
 use crate::exports::Function;
+use crate::key::BorrowedKey;
 use crate::{answer, fault, spec};
 
 /// A loaded plugin. Cheap to clone; calls share nothing but the compiled code and the capabilities.
@@ -45,7 +46,7 @@ impl WasmBackend {
     /// Calls a function that answers with a result. `Err` is the plugin's own error, or the fault that ended the call.
     async fn ask<P, T>(&self, function: &Function, params: P) -> Result<T, Error>
     where
-        P: ComponentNamedList + Lower + Send + Sync + 'static,
+        P: ComponentNamedList + Lower + Send + Sync,
         T: Lift + Send + Sync + 'static,
         (Result<T, wit::Error>,): ComponentNamedList,
     {
@@ -62,7 +63,7 @@ impl WasmBackend {
         take: impl FnOnce(T, &mut Store<CallState>) -> U,
     ) -> Result<U, Error>
     where
-        P: ComponentNamedList + Lower + Send + Sync + 'static,
+        P: ComponentNamedList + Lower + Send + Sync,
         T: Lift + Send + Sync + 'static,
         (Result<T, wit::Error>,): ComponentNamedList,
     {
@@ -87,7 +88,7 @@ impl WasmBackend {
     /// Up to [`LARGEST_BATCH`] keys.
     async fn inspect_batch(&self, keys: &[Key]) -> Result<Vec<Found>, Error> {
         let function = &self.loaded.exports.inspect;
-        let asked: Vec<wit::Key> = keys.iter().map(to_guest::key).collect();
+        let asked: Vec<BorrowedKey> = keys.iter().map(BorrowedKey::from).collect();
         let found: Vec<wit::Found> = self.ask(function, (asked,)).await?;
         from_guest::found(found, keys.len()).map_err(|refusal| refuse(function, &refusal))
     }
@@ -125,15 +126,15 @@ impl ExecutionBackend for WasmBackend {
 
     async fn start(&self, key: &Key) -> Result<Status, Error> {
         let function = &self.loaded.exports.start;
-        status(function, self.ask(function, (to_guest::key(key),)).await?)
+        status(function, self.ask(function, (BorrowedKey::from(key),)).await?)
     }
 
     async fn signal(&self, key: &Key, signal: Signal) -> Result<(), Error> {
-        self.ask(&self.loaded.exports.signal, (to_guest::key(key), u32::from(signal.number()))).await
+        self.ask(&self.loaded.exports.signal, (BorrowedKey::from(key), u32::from(signal.number()))).await
     }
 
     async fn remove(&self, key: &Key, force: bool) -> Result<(), Error> {
-        self.ask(&self.loaded.exports.remove, (to_guest::key(key), force)).await
+        self.ask(&self.loaded.exports.remove, (BorrowedKey::from(key), force)).await
     }
 
     async fn inspect(&self, keys: &[Key]) -> Result<Inspection, Error> {
@@ -166,7 +167,7 @@ impl ExecutionBackend for WasmBackend {
                 Interface::Logs.as_str()
             )));
         };
-        let params = (to_guest::key(key), to_guest::log_options(options));
+        let params = (BorrowedKey::from(key), to_guest::log_options(options));
         // Out of the table it belongs to nobody but the caller.
         let taken = self.ask_with(function, params, None, |handle: Resource<ByteStream>, store| {
             store.data_mut().context.table().delete(handle)

@@ -92,7 +92,7 @@ impl Loaded {
         take: impl FnOnce(R, &mut Store<CallState>) -> T,
     ) -> Result<T, Fault>
     where
-        P: ComponentNamedList + Lower + Send + Sync + 'static,
+        P: ComponentNamedList + Lower + Send + Sync,
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
         let mut store = self.store(function, phase, secrets)?;

@@ -33,6 +33,7 @@ mod engine;
 mod exports;
 mod fault;
 mod inspect;
+mod key;
 mod limits;
 mod loader;
 mod secure;
