@@ -7,6 +7,7 @@
 mod bench;
 mod demo;
 mod fuzz;
+mod peers;
 mod plugins;
 mod say;
 mod setup;
@@ -40,6 +41,12 @@ enum Command {
     Bench {
         /// Only measurements whose name contains this.
         only: Option<String>,
+        /// The same calls through other plugin systems instead; writes target/bench-peers.json.
+        #[arg(long, conflicts_with = "only")]
+        peers: bool,
+        /// Leave Extism out, which brings a second wasmtime to compile.
+        #[arg(long, requires = "peers")]
+        without_extism: bool,
     },
     /// Makes very many calls of which one in ten is hostile, and looks whether anything is left of them.
     Soak {
@@ -70,7 +77,8 @@ fn main() -> ExitCode {
     let result = setup::complete_path().and_then(|()| match arguments.command {
         Command::Demo => demo::run(),
         Command::Test { arguments } => test::run(&arguments),
-        Command::Bench { only } => bench::run(only.as_deref()),
+        Command::Bench { peers: true, without_extism, .. } => peers::run(!without_extism),
+        Command::Bench { only, .. } => bench::run(only.as_deref()),
         Command::Soak { calls } => soak::run(calls),
         Command::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Command::Plugins { debian_toolchain } => plugins::run(debian_toolchain),

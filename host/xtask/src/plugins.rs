@@ -5,7 +5,7 @@
 //!
 //! A built-in plugin that grew too large, or that imports anything outside `seawall:host`, fails the build.
 
-mod toolchain;
+pub(crate) mod toolchain;
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -177,7 +177,7 @@ fn inputs(folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
 }
 
 /// Makes a component of a core module that carries its WIT.
-fn encode(module: &Path) -> Result<Vec<u8>> {
+pub(crate) fn encode(module: &Path) -> Result<Vec<u8>> {
     let encoded = ComponentEncoder::default().validate(true).module(&read(module)?).and_then(|mut e| e.encode());
     encoded.with_context(|| format!("make a component of {}", module.display()))
 }
@@ -218,12 +218,12 @@ fn kilobytes(bytes: usize) -> String {
     format!("{}.{} KB", bytes / 1000, bytes % 1000 / 100)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("read {}", path.display()))
 }
 
 /// Whole or not at all: the daemon's build may read at the same time.
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
     std::fs::write(&temporary, bytes).with_context(|| format!("write {}", temporary.display()))?;
     std::fs::rename(&temporary, path).with_context(|| format!("write {}", path.display()))

@@ -22,7 +22,7 @@ const STACK: &str = "-Clink-arg=-zstack-size=65536";
 
 /// What guests are compiled with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Toolchain {
+pub(crate) enum Toolchain {
     /// The Rust that runs this, with its target for WebAssembly.
     Rustup,
     /// Debian's own, building the standard library from source.
@@ -40,7 +40,7 @@ impl fmt::Display for Toolchain {
 
 impl Toolchain {
     /// The first that is there or can be installed.
-    pub(super) fn find(force_debian: bool) -> Result<Self> {
+    pub(crate) fn find(force_debian: bool) -> Result<Self> {
         if !force_debian {
             if has_target() {
                 return Ok(Self::Rustup);
@@ -58,21 +58,37 @@ impl Toolchain {
 
     /// Compiles every guest to a core module.
     pub(super) fn build(self, root: &Path) -> Result<Built> {
+        let folder = self.folder(root, "plugins");
+        let mut cargo = self.cargo(root, "plugins")?;
+        cargo.args(["build", "--release", "--locked", "--workspace", "--lib", "--examples", "--target", TARGET]);
+        if !say::on_terminal() {
+            cargo.arg("--quiet");
+            say::note("cargo build --release --target wasm32-unknown-unknown, in plugins/ ...");
+        }
+        workspace::run(&mut cargo, "building the guests")?;
+        Ok(Built { folder: folder.join(TARGET).join("release") })
+    }
+
+    /// Where the builds of a workspace of guests go.
+    fn folder(self, root: &Path, workspace: &str) -> PathBuf {
         // A target folder that outlives the checkout serves guests too.
         let folder = match std::env::var_os("CARGO_TARGET_DIR") {
             Some(shared) => root.join(shared).join("guests"),
-            None => root.join("plugins/target"),
+            None => root.join(workspace).join("target"),
         };
-        let folder = match self {
+        match self {
             Self::Rustup => folder,
             Self::Debian => folder.join("debian"),
-        };
+        }
+    }
 
+    /// Cargo in a workspace of guests, set up to compile for [`TARGET`].
+    fn cargo(self, root: &Path, workspace: &str) -> Result<Command> {
         let mut cargo = match self {
             Self::Rustup => workspace::cargo()?,
             Self::Debian => Command::new("/usr/bin/cargo"),
         };
-        cargo.current_dir(root.join("plugins")).env("CARGO_TARGET_DIR", &folder);
+        cargo.current_dir(root.join(workspace)).env("CARGO_TARGET_DIR", self.folder(root, workspace));
         // Flags meant for the host's code, such as a linker of its own, do not fit guests.
         for name in ["RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
             cargo.env_remove(name);
@@ -89,13 +105,17 @@ impl Toolchain {
                 cargo.env_remove(name);
             }
         }
-        cargo.args(["build", "--release", "--locked", "--workspace", "--lib", "--examples", "--target", TARGET]);
-        if !say::on_terminal() {
-            cargo.arg("--quiet");
-            say::note("cargo build --release --target wasm32-unknown-unknown, in plugins/ ...");
-        }
-        workspace::run(&mut cargo, "building the guests")?;
-        Ok(Built { folder: folder.join(TARGET).join("release") })
+        Ok(cargo)
+    }
+
+    /// Compiles the library of one package of a workspace of guests, in its profile `guest`, and gives the core module.
+    pub(crate) fn compile(self, root: &Path, workspace: &str, package: &str, features: &[&str]) -> Result<PathBuf> {
+        let mut cargo = self.cargo(root, workspace)?;
+        cargo.args(["build", "--profile", "guest", "--locked", "--quiet", "--lib", "--target", TARGET]);
+        cargo.args(["--package", package, "--features", &features.join(",")]);
+        workspace::run(&mut cargo, &format!("building {package}"))?;
+        let module = package.replace('-', "_");
+        Ok(self.folder(root, workspace).join(TARGET).join("guest").join(module).with_extension("wasm"))
     }
 }
 
