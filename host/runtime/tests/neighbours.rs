@@ -1,5 +1,5 @@
 //! Backends that burn every core they can get, and what a neighbour of theirs still gets.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
 
 #[expect(dead_code, reason = "each test binary uses another part")]
 mod guest;
