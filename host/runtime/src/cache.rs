@@ -405,7 +405,7 @@ mod tests {
         cache.put(EMPTY, &code);
         let path = entry(&dir);
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777)).unwrap();
-        std::fs::write(&path, b"left by somebody else").unwrap();
+        std::fs::write(&path, [0xcc; 1000]).unwrap();
         let cache = Cache::open(&dir, &engine).unwrap();
         assert_eq!(std::fs::metadata(&dir).unwrap().mode() & 0o777, 0o700);
         assert!(cache.get(EMPTY).is_none());

@@ -15,15 +15,18 @@ use crate::tally::{Count, Row};
 
 /// Of so many calls one is hostile.
 const HOSTILE: u64 = 10;
-/// The share of calls after which memory is looked at first: by then every pool, cache and arena has been filled.
+/// A tenth of the calls fills every pool, cache and arena first.
 const WARM: u64 = 10;
+/// So often memory is looked at in that tenth, each time with no call in flight. What the pool keeps for the next calls
+/// depends on which of them met: the most that was seen is what it takes.
+const LOOKS: u64 = 5;
 
 /// How it went.
 #[derive(Clone, Debug)]
 pub struct Soaked {
     /// One row for each who was called.
     pub rows: Vec<Row>,
-    /// Resident bytes after the first tenth of the calls.
+    /// Resident bytes during the first tenth of the calls, at most, with no call in flight.
     pub before: u64,
     /// Resident bytes after all of them.
     pub after: u64,
@@ -47,7 +50,7 @@ impl fmt::Display for Soaked {
         let (before, after) = (self.before >> 10, self.after >> 10);
         writeln!(
             f,
-            "resident: {before} KiB after the first tenth, {after} KiB at the end: {:+.1} %",
+            "resident: {before} KiB in the first tenth, {after} KiB at the end: {:+.1} %",
             self.growth() * 100.0
         )?;
         write!(f, "took {:.1} s", self.took.as_secs_f64())
@@ -72,8 +75,11 @@ pub async fn soak(calls: u64, progress: impl Fn(u64)) -> Result<Soaked> {
     let run = Run { cast, good: Count::default(), hostile, next: AtomicU64::new(0), failed: AtomicBool::new(false) };
     let run = Arc::new(run);
     let began = Instant::now();
-    Run::until(&run, calls / WARM, &progress).await?;
-    let before = resident()?;
+    let mut before = 0;
+    for look in 1..=LOOKS {
+        Run::until(&run, calls / WARM * look / LOOKS, &progress).await?;
+        before = before.max(resident()?);
+    }
     Run::until(&run, calls, &progress).await?;
     let after = resident()?;
     let took = began.elapsed();
