@@ -15,10 +15,11 @@ use crate::tally::{Count, Row};
 
 /// Of so many calls one is hostile.
 const HOSTILE: u64 = 10;
-/// A tenth of the calls fills every pool, cache and arena first.
-const WARM: u64 = 10;
-/// So often memory is looked at in that tenth, each time with no call in flight. What the pool keeps for the next calls
-/// depends on which of them met: the most that was seen is what it takes.
+/// The first tenth of the calls fills every pool, cache and arena; it is compared with the last tenth.
+const TENTH: u64 = 10;
+/// So often memory is looked at in each of the two, with no call in flight. What the pool keeps for the next calls depends
+/// on which of them met, so the most that was seen in the first is what the process takes; what leaked is never given
+/// back, so it is in the least that is seen in the last.
 const LOOKS: u64 = 5;
 
 /// How it went.
@@ -28,7 +29,7 @@ pub struct Soaked {
     pub rows: Vec<Row>,
     /// Resident bytes during the first tenth of the calls, at most, with no call in flight.
     pub before: u64,
-    /// Resident bytes after all of them.
+    /// Resident bytes during the last tenth, at least, with no call in flight.
     pub after: u64,
     /// How long it took.
     pub took: Duration,
@@ -50,7 +51,7 @@ impl fmt::Display for Soaked {
         let (before, after) = (self.before >> 10, self.after >> 10);
         writeln!(
             f,
-            "resident: {before} KiB in the first tenth, {after} KiB at the end: {:+.1} %",
+            "resident: {before} KiB in the first tenth, {after} KiB in the last: {:+.1} %",
             self.growth() * 100.0
         )?;
         write!(f, "took {:.1} s", self.took.as_secs_f64())
@@ -75,13 +76,15 @@ pub async fn soak(calls: u64, progress: impl Fn(u64)) -> Result<Soaked> {
     let run = Run { cast, good: Count::default(), hostile, next: AtomicU64::new(0), failed: AtomicBool::new(false) };
     let run = Arc::new(run);
     let began = Instant::now();
-    let mut before = 0;
+    let (mut before, mut after) = (0, u64::MAX);
     for look in 1..=LOOKS {
-        Run::until(&run, calls / WARM * look / LOOKS, &progress).await?;
+        Run::until(&run, calls / TENTH * look / LOOKS, &progress).await?;
         before = before.max(resident()?);
     }
-    Run::until(&run, calls, &progress).await?;
-    let after = resident()?;
+    for look in (0..LOOKS).rev() {
+        Run::until(&run, calls - calls / TENTH * look / LOOKS, &progress).await?;
+        after = after.min(resident()?);
+    }
     let took = began.elapsed();
     let mut rows = vec![run.good.row("mock", "an answer")];
     rows.extend(run.cast.offenders.iter().zip(&run.hostile).map(|(who, count)| count.row(who.name, who.ends)));
