@@ -3,8 +3,8 @@
 //!
 //! It works with the stable toolchain: the counting is an LLVM pass that `rustc` can be told to run, and libFuzzer
 //! itself comes with the crate `libfuzzer-sys`, as C++ to be compiled. No sanitizer is used: there is no unsafe code
-//! here for one to watch. What is found new is kept in `tests/fuzz/corpus`, with the fewest files that go everywhere
-//! the old ones did; an input that broke something stays in `target/fuzz/TARGET` for whoever puts it right.
+//! here for one to watch. What is learnt is kept in `tests/fuzz/corpus`: of the fewest files that reach all of it, the
+//! smallest; an input that broke something stays in `target/fuzz/TARGET` for whoever puts it right.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,6 +25,10 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
 
 /// How libFuzzer is told to behave: seconds that one input may take, and MiB that all may.
 const LIMITS: [&str; 2] = ["-timeout=30", "-rss_limit_mb=4096"];
+
+/// What is kept of one target.
+const MOST_BYTES: u64 = 20 << 10;
+const MOST_FILES: usize = 100;
 
 /// Builds, and runs one target or each of them for so many seconds.
 pub(crate) fn run(only: Option<&str>, seconds: u32) -> Result<()> {
@@ -78,26 +82,27 @@ fn folder(root: &Path) -> PathBuf {
 fn fuzz(root: &Path, fuzzer: &Path, target: &str, seconds: u32) -> Result<bool> {
     let corpus = root.join("tests/fuzz/corpus").join(target);
     let work = folder(root).join(target);
-    let (found, least) = (work.join("found"), work.join("least"));
+    let (found, least, seeds) = (work.join("found"), work.join("least"), work.join("seeds"));
     // A target is not ended but cut off: what it made is removed here.
     let temporary = work.join("tmp");
     for folder in [&least, &temporary] {
         let _ = std::fs::remove_dir_all(folder);
     }
-    for folder in [&found, &least, &temporary] {
+    for folder in [&found, &least, &seeds, &temporary] {
         std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     }
     let command = || {
         let mut command = Command::new(fuzzer);
-        command.current_dir(&work).env("SEAWALL_FUZZ_TARGET", target).env("TMPDIR", &temporary).args(LIMITS);
+        command.current_dir(&work).args(LIMITS).env("TMPDIR", &temporary);
+        command.env("SEAWALL_FUZZ_TARGET", target).env("SEAWALL_FUZZ_SEEDS", &seeds);
         command
     };
     let mut search = command();
     search.arg(format!("-max_total_time={seconds}")).args(["-print_final_stats=1", "-artifact_prefix=broken-"]);
-    let searched = search.args([&found, &corpus]).status().context("start libFuzzer")?;
+    let searched = search.args([&found, &corpus, &seeds]).status().context("start libFuzzer")?;
     let kept = searched.success() && {
         let mut merge = command();
-        merge.arg("-merge=1").args([&least, &corpus, &found]);
+        merge.arg("-merge=1").args([&least, &seeds, &corpus, &found]);
         workspace::run(&mut merge, "libFuzzer's merge")?;
         keep(&least, &corpus)?;
         true
@@ -115,7 +120,17 @@ fn keep(least: &Path, corpus: &Path) -> Result<()> {
     for file in files(corpus)? {
         std::fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))?;
     }
+    let mut learnt = Vec::new();
     for file in files(least)? {
+        let size = file.metadata().with_context(|| format!("look at {}", file.display()))?.len();
+        learnt.push((size, file));
+    }
+    // The smallest say the most for their size, and a clone carries all of them.
+    learnt.sort();
+    let mut room = MOST_BYTES;
+    for (size, file) in learnt.into_iter().take(MOST_FILES) {
+        let Some(left) = room.checked_sub(size) else { break };
+        room = left;
         let name = file.file_name().unwrap_or_default();
         std::fs::copy(&file, corpus.join(name)).with_context(|| format!("keep {}", file.display()))?;
     }
