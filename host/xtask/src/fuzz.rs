@@ -3,8 +3,8 @@
 //!
 //! It works with the stable toolchain: the counting is an LLVM pass that `rustc` can be told to run, and libFuzzer
 //! itself comes with the crate `libfuzzer-sys`, as C++ to be compiled. No sanitizer is used: there is no unsafe code
-//! here for one to watch. What is learnt is kept in `tests/fuzz/corpus`: of the fewest files that reach all of it, the
-//! smallest; an input that broke something stays in `target/fuzz/TARGET` for whoever puts it right.
+//! here for one to watch. What is learnt is kept in `tests/fuzz/corpus`, as some of the fewest files that reach all of
+//! it; an input that broke something stays in `target/fuzz/TARGET` for whoever puts it right.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,8 +27,8 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
 const LIMITS: [&str; 2] = ["-timeout=30", "-rss_limit_mb=4096"];
 
 /// What is kept of one target.
-const MOST_BYTES: u64 = 20 << 10;
-const MOST_FILES: usize = 100;
+const MOST_FILES: usize = 50;
+const LARGEST: u64 = 1 << 10;
 
 /// Builds, and runs one target or each of them for so many seconds.
 pub(crate) fn run(only: Option<&str>, seconds: u32) -> Result<()> {
@@ -125,12 +125,11 @@ fn keep(least: &Path, corpus: &Path) -> Result<()> {
         let size = file.metadata().with_context(|| format!("look at {}", file.display()))?.len();
         learnt.push((size, file));
     }
-    // The smallest say the most for their size, and a clone carries all of them.
+    // A clone carries all of them: some of each size, and none that is large.
+    learnt.retain(|(size, _)| *size <= LARGEST);
     learnt.sort();
-    let mut room = MOST_BYTES;
-    for (size, file) in learnt.into_iter().take(MOST_FILES) {
-        let Some(left) = room.checked_sub(size) else { break };
-        room = left;
+    let step = learnt.len().div_ceil(MOST_FILES).max(1);
+    for (_, file) in learnt.into_iter().step_by(step) {
         let name = file.file_name().unwrap_or_default();
         std::fs::copy(&file, corpus.join(name)).with_context(|| format!("keep {}", file.display()))?;
     }
