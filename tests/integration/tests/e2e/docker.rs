@@ -120,7 +120,8 @@ fn exit_codes_and_want_of_memory_are_told_apart() -> Result<()> {
     let session = home.json(&["inspect", "three"])?;
     assert_eq!((&session["state"], &session["exit"]["oom"]), (&"failed".into(), &false.into()));
 
-    let hungry = ["--name", "hungry", "--memory", "16MiB", "--", "sh", "-c", "tail /dev/zero; exit 9"];
+    // The Engine hears of the kill by an event of its own, which the end of the container can overtake.
+    let hungry = ["--name", "hungry", "--memory", "16MiB", "--", "sh", "-c", "tail /dev/zero; sleep 2; exit 9"];
     run(&home, &[&RUN[..], &hungry].concat())?;
     home.run(["wait", "hungry"])?;
     let session = home.json(&["inspect", "hungry"])?;
