@@ -143,15 +143,8 @@ fn overlay(under: &mut toml::Table, over: toml::Table) {
 mod tests {
     use std::time::Duration;
 
-    use super::super::settings::{Overrides, Settings};
+    use super::super::settings::tests::settings;
     use super::*;
-
-    fn settings(text: &str) -> Result<Settings, ConfigError> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("seawall.toml");
-        std::fs::write(&path, text).unwrap();
-        Settings::load(Overrides { config: Some(path), data_dir: Some("/d".into()), ..Overrides::default() })
-    }
 
     #[test]
     fn a_backends_own_keys_lie_over_the_general_ones_and_these_over_the_defaults() {

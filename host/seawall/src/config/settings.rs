@@ -299,10 +299,11 @@ fn no_plugin(name: &BackendName, document: Option<&Document>) -> ConfigError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn settings(text: &str) -> Result<Settings, ConfigError> {
+    /// What a daemon with this file runs with.
+    pub(in crate::config) fn settings(text: &str) -> Result<Settings, ConfigError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("seawall.toml");
         std::fs::write(&path, text).unwrap();
