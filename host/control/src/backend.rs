@@ -1,27 +1,49 @@
-//! A backend as control knows it: who to call, how it is, and when to look at which of its sessions.
+//! A backend as control knows it: who to call, how it is, and when to look at which of its sessions. Owns the tasks that
+//! look after it, from [`Backend::run`] to [`Backend::stop`] (B1): check, sweep, and the listener to its bulkhead.
+//!
+//! One that is restarted is another [`Backend`], of the next generation: its counters and its breaker are new (B5), and
+//! a late answer of the one before finds nobody to tell it to (B4).
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use seawall_backend::{Bulkhead, Error, ExecutionBackend, Fault, FaultKind};
 use seawall_model::{BackendName, SessionId, SessionState, Timestamp};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
-use crate::health::{BackendHealth, BackendStatus, Condition, HealthCell};
+use crate::bulkhead::listen;
+use crate::core::Core;
+use crate::health::{BackendHealth, BackendStatus, Condition, HealthCell, watch};
 use crate::hints::Hints;
+use crate::sweep::Sweep;
 use crate::why::KnownBackend;
 
 /// A configured backend.
 pub(crate) struct Backend {
     pub(crate) name: BackendName,
     pub(crate) driver: Arc<Bulkhead<dyn ExecutionBackend>>,
+    /// Which backend of this name it is, from 1, since it was added.
+    pub(crate) generation: u64,
     pub(crate) hints: Hints,
     /// Asks for a check before the next one is due.
     pub(crate) check_now: Notify,
     known: Mutex<Known>,
+    /// Ends its tasks.
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    /// Another one is in its place, or none.
+    retired: CancellationToken,
 }
+
+/// Calls of a backend that was replaced have so long to come to their end.
+const LAST_CALLS: Duration = Duration::from_secs(5);
 
 struct Known {
     health: HealthCell,
@@ -54,9 +76,66 @@ impl ConditionKind {
 }
 
 impl Backend {
-    pub(crate) fn new(name: BackendName, driver: Arc<Bulkhead<dyn ExecutionBackend>>, now: Timestamp) -> Arc<Self> {
-        let known = Known { health: HealthCell::new(now), swept_at: None, conditions: BTreeMap::new() };
-        Arc::new(Self { name, driver, hints: Hints::default(), check_now: Notify::new(), known: Mutex::new(known) })
+    pub(crate) fn new(
+        core: &Core,
+        name: BackendName,
+        driver: Arc<Bulkhead<dyn ExecutionBackend>>,
+        generation: u64,
+    ) -> Arc<Self> {
+        let health = HealthCell::new(core.clock.now());
+        Arc::new(Self {
+            name,
+            driver,
+            generation,
+            hints: Hints::default(),
+            check_now: Notify::new(),
+            known: Mutex::new(Known { health, swept_at: None, conditions: BTreeMap::new() }),
+            stop: core.soft.child_token(),
+            tasks: TaskTracker::new(),
+            retired: CancellationToken::new(),
+        })
+    }
+
+    /// Begins to look after it.
+    pub(crate) fn run(self: &Arc<Self>, core: &Arc<Core>) {
+        let name = self.name.as_str();
+        let (own, shared) = (|| Arc::clone(self), || Arc::clone(core));
+        let changes = self.driver.changes().subscribe();
+        let span = tracing::info_span!(parent: None, "bulkhead", backend = name);
+        self.spawn(core, listen(shared(), own(), changes).instrument(span));
+        let span = tracing::info_span!(parent: None, "health", backend = name);
+        self.spawn(core, watch(shared(), own()).instrument(span));
+        let span = tracing::info_span!(parent: None, "sweep", backend = name);
+        self.spawn(core, Sweep::new(shared(), own()).run().instrument(span));
+    }
+
+    /// Runs a task that is over before the backend is.
+    pub(crate) fn spawn(&self, core: &Core, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.tasks.spawn(core.tasks.track_future(task))
+    }
+
+    /// Ends and joins its tasks. A check that is under way counts as nothing; what a sweep has seen and is about to
+    /// store is stored.
+    pub(crate) async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// When its tasks have to end.
+    pub(crate) async fn stopping(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Another one is in its place, or none: whoever waits for a call of it does so no longer than a few seconds.
+    pub(crate) fn retire(&self) {
+        self.retired.cancel();
+    }
+
+    /// When a call of it is no longer to be waited for.
+    pub(crate) async fn given_up(&self) {
+        self.retired.cancelled().await;
+        tokio::time::sleep(LAST_CALLS).await;
     }
 
     fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
@@ -101,6 +180,7 @@ impl Backend {
         let bulkhead = self.driver.status();
         self.known(|known| BackendStatus {
             name: self.name.clone(),
+            generation: self.generation,
             info,
             health: known.health.health,
             since: known.health.since,

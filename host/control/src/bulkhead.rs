@@ -21,7 +21,7 @@ use crate::core::Core;
 use crate::events::{Kind, of_backend, of_session};
 use crate::health::wake;
 
-/// Until the daemon ends. `changes` was subscribed to before the first call.
+/// Until the backend is stopped. `changes` was subscribed to before the first call.
 pub(crate) async fn listen(core: Arc<Core>, backend: Arc<Backend>, changes: Receiver<Change>) {
     let mut listener = Listener { told: BreakerState::Closed, tried: 0, core, backend };
     listener.run(changes).await;
@@ -42,7 +42,7 @@ impl Listener {
             // Cancel-safe, both: a change that was not received stays in the channel.
             let change = tokio::select! {
                 change = changes.recv() => change,
-                () = self.core.soft.cancelled() => break,
+                () = self.backend.stopping() => break,
             };
             match change {
                 Ok(change) => self.tell(change).await,

@@ -13,6 +13,7 @@ use seawall_model::{
 use seawall_store::{Act, Intent, SessionRecord, Write};
 
 use crate::backend::Backend;
+use crate::backends::not_configured;
 use crate::change::Change;
 use crate::control::Control;
 use crate::core::Core;
@@ -45,7 +46,7 @@ impl Control {
         self.request(|core| async move {
             let backend = core.backend(&entry.backend)?;
             let (health, error) = (backend.health(), backend.error());
-            let_in(backend)?;
+            let_in(&backend)?;
             core.change(&entry, |draft, _| start(draft, health, error)).await?;
             kick(&core, &entry);
             Ok(entry.with(|cell| cell.session()))
@@ -105,7 +106,7 @@ impl Control {
     }
 
     /// Runs a request to its end, whether or not the caller stays.
-    async fn request<T, F>(&self, request: impl FnOnce(Arc<Core>) -> F) -> Result<T, ControlError>
+    pub(crate) async fn request<T, F>(&self, request: impl FnOnce(Arc<Core>) -> F) -> Result<T, ControlError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, ControlError>> + Send + 'static,
@@ -129,7 +130,7 @@ impl Core {
         spec.validate()?;
         let backend = self.backend(&spec.backend)?;
         usable(&spec.backend, backend.health(), backend.error())?;
-        let_in(backend)?;
+        let_in(&backend)?;
         let given = spec.name.is_some();
         let mut attempt = 0;
         loop {
@@ -154,6 +155,10 @@ impl Core {
                     let entry = Entry::new(record, Some(intent), Marks { previous_gone: true, ..Marks::default() });
                     let session = entry.with(|cell| cell.session());
                     self.sessions.insert(Arc::clone(&entry));
+                    if self.backends.get(&entry.backend).is_none() {
+                        // It was removed meanwhile, with all the sessions that it had until then.
+                        entry.doubt(&not_configured(&entry.backend).into());
+                    }
                     kick(self, &entry);
                     return Ok(session);
                 }

@@ -10,17 +10,16 @@ use seawall_store::{Event, Store};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
 
 use crate::backend::Backend;
+use crate::backends::{Backends, not_configured};
 use crate::clock::Clock;
 use crate::core::Core;
 use crate::draft::{Marks, is_live, key};
 use crate::plan::{Action, plan};
 use crate::state::{Entry, Resolved, Sessions};
-use crate::sweep::Sweep;
 use crate::worker::kick;
-use crate::{BackendStatus, ControlConfig, ControlError, StartError, bulkhead, health};
+use crate::{BackendStatus, ControlConfig, ControlError, StartError};
 
 /// A handle of the control plane; clones are cheap and mean the same. Dropping all of them ends nothing: see
 /// [`Control::shutdown`].
@@ -51,27 +50,26 @@ impl Control {
     ) -> Result<Self, StartError> {
         config.validate().map_err(StartError::Config)?;
         let kept = store.load().await.map_err(StartError::Store)?;
-        let now = clock.now();
-        let backends = backends.into_iter().map(|(name, driver)| (name.clone(), Backend::new(name, driver, now)));
         let core = Arc::new(Core {
             config,
             store,
             clock,
             sessions: Sessions::default(),
-            backends: backends.collect(),
+            backends: Backends::default(),
             tasks: TaskTracker::new(),
             soft: CancellationToken::new(),
             hard: CancellationToken::new(),
             closing: AtomicBool::new(false),
         });
+        for (name, driver) in backends {
+            core.backends.put(Backend::new(&core, name, driver, 1));
+        }
 
         let mut intents: HashMap<_, _> =
             kept.intents.into_iter().map(|intent| (intent.session.clone(), intent)).collect();
         for record in kept.sessions {
-            let doubt: Option<String> = if !core.backends.contains_key(record.backend()) {
-                let message =
-                    "the backend {} is not configured: add it to the configuration, or remove the session by force";
-                Some(message.replace("{}", record.backend().as_str()))
+            let doubt = if core.backends.get(record.backend()).is_none() {
+                Some(not_configured(record.backend()))
             } else if is_live(record.state) {
                 Some("its backend was not asked since the daemon started".to_owned())
             } else {
@@ -81,15 +79,8 @@ impl Control {
             let intent = intents.remove(&record.id);
             core.sessions.insert(Entry::new(record, intent, marks));
         }
-        for backend in core.backends.values() {
-            let name = backend.name.as_str();
-            let changes = backend.driver.changes().subscribe();
-            let listen = bulkhead::listen(Arc::clone(&core), Arc::clone(backend), changes);
-            core.tasks.spawn(listen.instrument(tracing::info_span!(parent: None, "bulkhead", backend = name)));
-            let watch = health::watch(Arc::clone(&core), Arc::clone(backend));
-            core.tasks.spawn(watch.instrument(tracing::info_span!(parent: None, "health", backend = name)));
-            let sweep = Sweep::new(Arc::clone(&core), Arc::clone(backend)).run();
-            core.tasks.spawn(sweep.instrument(tracing::info_span!(parent: None, "sweep", backend = name)));
+        for backend in core.backends.all() {
+            backend.run(&core);
         }
         let context = core.context(true);
         for entry in core.sessions.all() {

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backend::Backend;
+use crate::backends::Backends;
 use crate::change::Change;
 use crate::clock::Clock;
 use crate::draft::{Context, Draft};
@@ -21,7 +22,7 @@ pub(crate) struct Core {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     pub(crate) sessions: Sessions,
-    pub(crate) backends: BTreeMap<BackendName, Arc<Backend>>,
+    pub(crate) backends: Backends,
     /// Every task, requests included.
     pub(crate) tasks: TaskTracker,
     /// Begin nothing more.
@@ -37,7 +38,7 @@ impl Core {
         Context { now: self.clock.now(), jitter: rand::random(), usable, config: &self.config }
     }
 
-    pub(crate) fn backend(&self, name: &BackendName) -> Result<&Arc<Backend>, ControlError> {
+    pub(crate) fn backend(&self, name: &BackendName) -> Result<Arc<Backend>, ControlError> {
         self.backends.get(name).ok_or_else(|| ControlError::NoSuchBackend(name.clone()))
     }
 
@@ -93,6 +94,6 @@ impl Core {
             *counts.entry(&entry.backend).or_default().entry(entry.with(|cell| cell.state())).or_default() += 1;
         }
         let mut counted = |backend: &Backend| counts.remove(&backend.name).unwrap_or_default();
-        self.backends.values().map(|backend| backend.status(counted(backend))).collect()
+        self.backends.all().iter().map(|backend| backend.status(counted(backend))).collect()
     }
 }

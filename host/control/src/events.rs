@@ -34,6 +34,12 @@ pub(crate) enum Kind {
     SessionReleased,
     /// It and its record are gone.
     SessionRemoved,
+    /// A backend is there that was not.
+    BackendAdded,
+    /// One is there no longer; its sessions are `unknown`.
+    BackendRemoved,
+    /// One was replaced by another of its name; its sessions went on.
+    BackendRestarted,
     /// The health of a backend, by what it became.
     BackendHealthy,
     /// See [`Kind::BackendHealthy`].
@@ -48,7 +54,7 @@ pub(crate) enum Kind {
     BackendReachable,
     /// It left out so many sessions at once that it is not believed.
     BackendNotBelieved,
-    /// Sessions that outlived the daemon were met again.
+    /// Sessions that ran before their backend was there were met again.
     BackendAdopted,
     /// Its breaker, by what it became. While it goes to and fro between half-open and open, only the first of each.
     BackendBreakerOpen,
@@ -82,6 +88,9 @@ impl Kind {
             Self::SessionQuarantined => "session.quarantined",
             Self::SessionReleased => "session.released",
             Self::SessionRemoved => "session.removed",
+            Self::BackendAdded => "backend.added",
+            Self::BackendRemoved => "backend.removed",
+            Self::BackendRestarted => "backend.restarted",
             Self::BackendHealthy => "backend.healthy",
             Self::BackendDegraded => "backend.degraded",
             Self::BackendUnhealthy => "backend.unhealthy",

@@ -81,6 +81,8 @@ pub struct Condition {
 pub struct BackendStatus {
     /// As configured.
     pub name: BackendName,
+    /// Which backend of this name it is, from 1, since it was added: counts up when it is restarted.
+    pub generation: u64,
     /// Who the plugin is.
     pub info: Info,
     /// How well it can be used.
@@ -113,8 +115,8 @@ pub struct BackendStatus {
     pub sessions: BTreeMap<SessionState, usize>,
 }
 
-/// What is known of a backend's health. Its check task is the only writer, and a check that outlives its timeout is
-/// dropped with its answer: no late result can overwrite a newer one (B4).
+/// What is known of the health of one generation of a backend. Its check task is the only writer, and a check that
+/// outlives its timeout is dropped with its answer: no late result can overwrite a newer one (B4).
 #[derive(Debug)]
 pub(crate) struct HealthCell {
     pub(crate) health: BackendHealth,
@@ -195,7 +197,7 @@ impl HealthCell {
     }
 }
 
-/// Checks a backend until the daemon ends: the task that owns its health. The first check is at once.
+/// Checks a backend until it is stopped: the task that owns its health. The first check is at once.
 pub(crate) async fn watch(core: Arc<Core>, backend: Arc<Backend>) {
     let config = core.config.check;
     loop {
@@ -203,8 +205,9 @@ pub(crate) async fn watch(core: Arc<Core>, backend: Arc<Backend>) {
         let check = call("check", backend.driver.check());
         // Cancel-safe: a cancelled check counts as nothing.
         let checked = tokio::select! {
+            biased;
+            () = backend.stopping() => return,
             checked = tokio::time::timeout(config.timeout, check) => checked.map_or(Checked::TimedOut, Checked::Answer),
-            () = core.soft.cancelled() => return,
         };
         let (now, latency) = (core.clock.now(), begun.elapsed());
         let (before, after, error) = backend.with_health(|cell| {
@@ -236,7 +239,7 @@ pub(crate) async fn watch(core: Arc<Core>, backend: Arc<Backend>) {
                 tokio::time::sleep(SOONEST).await;
                 backend.check_now.notified().await;
             } => {}
-            () = core.soft.cancelled() => return,
+            () = backend.stopping() => return,
         }
     }
 }

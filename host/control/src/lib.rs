@@ -14,14 +14,16 @@
 //! backend is asked. *Unknown is not gone.* An error from a backend changes nothing but what is shown; a workload that
 //! one answer leaves out is only missing until a complete listing that began later confirms it.
 //!
-//! Tasks: one sweep, one check and one listener to the bulkhead for each backend, one worker for each session that has work and none for an idle
-//! one. All are joined by [`Control::shutdown`].
+//! Tasks: one sweep, one check and one listener to the bulkhead for each backend, which may come and go
+//! ([`Control::change_backends`]); one worker for each session that has work and none for an idle one. All are joined by
+//! [`Control::shutdown`].
 //!
 //! Deliberately absent: wasmtime, Docker, HTTP. Backends are reached through
 //! [`ExecutionBackend`](seawall_backend::ExecutionBackend) alone, and each from behind its
 //! [`Bulkhead`](seawall_backend::Bulkhead): there is no way to hand over one without.
 
 mod backend;
+mod backends;
 mod backoff;
 mod bulkhead;
 mod change;
@@ -47,6 +49,7 @@ mod tests;
 mod why;
 mod worker;
 
+pub use backends::BackendChange;
 pub use config::{Backoff, CheckConfig, ControlConfig};
 pub use control::Control;
 pub use error::{ControlError, ShutdownError, StartError};

@@ -59,7 +59,7 @@ impl Call {
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
-    /// It was given up, since the session is no longer wanted to run. What it did is not known.
+    /// It was given up, since the session is no longer wanted to run or its backend was replaced. What it did is not known.
     GivenUp,
     /// The backend's answer: a status where the call has one; `None` to a look is that the workload was left out.
     Answer(Result<Option<Status>, Error>),

@@ -57,7 +57,7 @@ impl Core {
         }
         // Those whose backend is not configured are out of reach.
         let mut left: Vec<Arc<Entry>> = self.sessions.all();
-        left.retain(|entry| self.backends.contains_key(&entry.backend));
+        left.retain(|entry| self.backends.get(&entry.backend).is_some());
         for entry in &left {
             let mut changed = entry.subscribe();
             while !is_over(entry) {

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use seawall_backend::{Error, ExecutionBackend as _};
 use seawall_model::{Desired, Incarnation, Key, SessionId, Status, Workload};
+use seawall_store::Write;
 use tokio::time::Instant;
 
 use crate::backend::{Backend, ConditionKind, call};
@@ -47,7 +48,7 @@ pub(crate) struct Sweep {
     orphans: Orphans,
     next_sweep: Instant,
     next_list: Instant,
-    /// Sessions that outlived an earlier daemon were counted.
+    /// Sessions that ran before this backend was there were counted.
     adopted: bool,
 }
 
@@ -79,16 +80,19 @@ enum Sight {
 impl Sweep {
     pub(crate) fn new(core: Arc<Core>, backend: Arc<Backend>) -> Self {
         let now = Instant::now();
-        Self { core, backend, orphans: Orphans::default(), next_sweep: now, next_list: now, adopted: false }
+        // Sessions of a backend that was restarted were met before.
+        let adopted = backend.generation > 1;
+        Self { core, backend, orphans: Orphans::default(), next_sweep: now, next_list: now, adopted }
     }
 
-    /// Until the daemon ends. The first look is at once.
+    /// Until the backend is stopped. The first look is at once.
     pub(crate) async fn run(mut self) {
-        let soft = self.core.soft.clone();
+        let backend = Arc::clone(&self.backend);
         loop {
             // Cancel-safe: a pass that is cut off has taken in whole batches or nothing of them.
             tokio::select! {
-                () = soft.cancelled() => return,
+                biased;
+                () = backend.stopping() => return,
                 () = self.turn() => {}
             }
         }
@@ -134,7 +138,7 @@ impl Sweep {
                     self.backend.check_now.notify_one();
                 }
                 if !std::mem::replace(&mut self.adopted, true) && count > missing {
-                    let message = format!("{} sessions that outlived the daemon were met again", count - missing);
+                    let message = format!("{} sessions that ran already were met again", count - missing);
                     self.core.tell(of_backend(name, Kind::BackendAdopted, now, message)).await;
                 }
             }
@@ -274,22 +278,15 @@ impl Sweep {
             writes.extend(change.writes());
             changes.push(change);
         }
-        if let Err(error) = self.core.write(writes).await {
-            // Nothing is shown that is not stored; the next sweep sees it again.
-            tracing::error!(backend = %self.backend.name, %error, "what a sweep saw could not be stored");
-            self.backend.raise(ConditionKind::StoreFailed, error.to_string(), context.now);
+        if changes.is_empty() {
             return;
         }
-        if !changes.is_empty() {
-            self.backend.clear(ConditionKind::StoreFailed);
-        }
-        for change in changes {
-            let entry = Arc::clone(&change.entry);
-            let work = plan(&change.draft, &context) != Action::Rest;
-            change.publish(None);
-            if work || entry.with(|cell| cell.working) {
-                kick(&self.core, &entry);
-            }
+        // A task of its own: a sweep that is cut off leaves nothing that is stored and not shown.
+        let keep = keep(Arc::clone(&self.core), Arc::clone(&self.backend), writes, changes);
+        if let Err(error) = self.backend.spawn(&self.core, keep).await
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
         }
     }
 
@@ -383,6 +380,26 @@ impl Sweep {
         let now = self.core.clock.now();
         if self.backend.raise(ConditionKind::NotBelieved, message.clone(), now) {
             self.core.tell(of_backend(&self.backend.name, Kind::BackendNotBelieved, now, message)).await;
+        }
+    }
+}
+
+/// Stores what a sweep saw, and shows it.
+async fn keep(core: Arc<Core>, backend: Arc<Backend>, writes: Vec<Write>, changes: Vec<Change>) {
+    if let Err(error) = core.write(writes).await {
+        // Nothing is shown that is not stored; the next sweep sees it again.
+        tracing::error!(backend = %backend.name, %error, "what a sweep saw could not be stored");
+        backend.raise(ConditionKind::StoreFailed, error.to_string(), core.clock.now());
+        return;
+    }
+    backend.clear(ConditionKind::StoreFailed);
+    let context = core.context(backend.health().usable());
+    for change in changes {
+        let entry = Arc::clone(&change.entry);
+        let work = plan(&change.draft, &context) != Action::Rest;
+        change.publish(None);
+        if work || entry.with(|cell| cell.working) {
+            kick(&core, &entry);
         }
     }
 }

@@ -152,7 +152,7 @@ impl Control {
     pub fn why(&self, id: &SessionId) -> Option<Why> {
         let entry = self.core.sessions.get(id)?;
         let backend = self.core.backends.get(&entry.backend);
-        Some(entry.with(|cell| explain(cell, backend.map(AsRef::as_ref), self.core.clock.now())))
+        Some(entry.with(|cell| explain(cell, backend.as_deref(), self.core.clock.now())))
     }
 }
 

@@ -13,6 +13,7 @@ use seawall_store::Write;
 use tracing::Instrument as _;
 
 use crate::backend::{Backend, call};
+use crate::backends::not_configured;
 use crate::change::Change;
 use crate::core::Core;
 use crate::draft::key;
@@ -32,7 +33,7 @@ pub(crate) fn kick(core: &Arc<Core>, entry: &Arc<Entry>) {
         !std::mem::replace(&mut cell.working, true)
     });
     if start {
-        let (core, entry, backend) = (Arc::clone(core), Arc::clone(entry), Arc::clone(backend));
+        let (core, entry) = (Arc::clone(core), Arc::clone(entry));
         let span = tracing::info_span!(parent: None, "worker", session = %entry.id, backend = %backend.name);
         core.tasks.clone().spawn(async move { Worker { core, entry, backend }.run().await }.instrument(span));
     } else {
@@ -43,6 +44,7 @@ pub(crate) fn kick(core: &Arc<Core>, entry: &Arc<Entry>) {
 struct Worker {
     core: Arc<Core>,
     entry: Arc<Entry>,
+    /// The session's, as it was at the last turn.
     backend: Arc<Backend>,
 }
 
@@ -64,8 +66,9 @@ impl Drop for Shift<'_> {
 }
 
 impl Worker {
-    async fn run(&self) {
-        let mut shift = Shift { entry: &self.entry, over: false };
+    async fn run(&mut self) {
+        let entry = Arc::clone(&self.entry);
+        let mut shift = Shift { entry: &entry, over: false };
         let mut ended: Option<(Call, Outcome)> = None;
         let mut failed_writes = 0;
         loop {
@@ -88,7 +91,7 @@ impl Worker {
             failed_writes = 0;
             match step {
                 Some(Step::Rest) => {
-                    shift.over = self.entry.with(|cell| {
+                    shift.over = entry.with(|cell| {
                         cell.working = cell.kicked;
                         !cell.kicked
                     });
@@ -117,9 +120,11 @@ impl Worker {
     }
 
     /// Settles the last call and opens the next, in one write. `None`: the session is gone, or this was the `last`.
-    async fn turn(&self, ended: Option<(Call, Outcome)>, last: bool) -> Result<Option<Step>, seawall_store::Error> {
+    async fn turn(&mut self, ended: Option<(Call, Outcome)>, last: bool) -> Result<Option<Step>, seawall_store::Error> {
         let (core, entry) = (&self.core, &self.entry);
         let Some(mut change) = Change::begin(entry, entry.commit().await, |_| true) else { return Ok(None) };
+        // Once the session cannot be changed by others: who removes the backend changes it afterwards.
+        let there = core.backends.get(&entry.backend).map(|backend| self.backend = backend).is_some();
         let context = core.context(self.backend.health().usable());
 
         let mut missing = false;
@@ -127,7 +132,14 @@ impl Worker {
             settle(&mut change.draft, &call, outcome, &context);
             missing = call == Call::Look && change.draft.marks.missing;
         }
-        let step = if last { None } else { Some(advance(&mut change.draft, &context)) };
+        let step = match there {
+            _ if last => None,
+            true => Some(advance(&mut change.draft, &context)),
+            false => {
+                change.draft.marks.doubt = Some(not_configured(&entry.backend).into());
+                Some(Step::Rest)
+            }
+        };
 
         if step == Some(Step::Forget) {
             let record = &change.draft.record;
@@ -163,6 +175,7 @@ impl Worker {
                 Some(Outcome::Answer(answer))
             }
             () = self.unwanted(), if *what == Call::Create => Some(Outcome::GivenUp),
+            () = self.backend.given_up() => Some(Outcome::GivenUp),
             () = self.core.hard.cancelled() => None,
         }
     }

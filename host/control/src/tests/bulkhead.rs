@@ -117,7 +117,7 @@ async fn a_full_bulkhead_is_told_once_and_what_waits_is_done_when_there_is_room(
 #[tokio::test(start_paused = true)]
 async fn what_the_bulkhead_told_before_the_end_is_in_the_journal() {
     let house = House::behind(&BulkheadConfig::default()).await;
-    let driver = house.control.core.backends.values().next().unwrap().driver.clone();
+    let driver = house.control.core.backends.all()[0].driver.clone();
     let session = house.running(restarting("always")).await;
     for _ in 0..5 {
         let failure = seawall_backend::breaker::Failure { function: "list".into(), culprit: None, reason: "x".into() };

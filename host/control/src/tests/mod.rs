@@ -2,6 +2,7 @@
 //! is at work.
 
 mod adoption;
+mod backends;
 mod bulkhead;
 mod crash;
 mod fake;
