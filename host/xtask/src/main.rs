@@ -1,11 +1,12 @@
-//! The commands that a clone of Seawall is worked with: `cargo xtask demo`, `test`, `bench`, `fuzz`, `soak`,
-//! `plugins`, `setup`.
+//! The commands that a clone of Seawall is worked with: `cargo xtask demo`, `test`, `drill`, `bench`, `fuzz`,
+//! `soak`, `plugins`, `setup`.
 //!
 //! It is the first thing that a newcomer builds, so it depends on little. It builds guests and the daemon by calling
 //! cargo, and installs what is missing where it may, saying what and why.
 
 mod bench;
 mod demo;
+mod drill;
 mod fuzz;
 mod peers;
 mod plugins;
@@ -37,6 +38,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Kills, hangs, fills and steals while sessions run, and holds what is there against what is kept. Prints a table.
+    Drill(drill::Arguments),
     /// Measures a release build; prints a table and writes target/bench.json.
     Bench {
         /// Only measurements whose name contains this.
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
     let result = setup::complete_path().and_then(|()| match arguments.command {
         Command::Demo => demo::run(),
         Command::Test { arguments } => test::run(&arguments),
+        Command::Drill(arguments) => drill::run(&arguments),
         Command::Bench { peers: true, without_extism, .. } => peers::run(!without_extism),
         Command::Bench { only, .. } => bench::run(only.as_deref()),
         Command::Soak { calls } => soak::run(calls),

@@ -4,6 +4,7 @@
 use std::fmt::Display;
 use std::io::IsTerminal;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 static COLOUR: LazyLock<bool> =
@@ -13,24 +14,40 @@ fn paint(code: &str, text: impl Display) -> String {
     if *COLOUR { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
 }
 
+/// Standard output belongs to a document.
+static ASIDE: AtomicBool = AtomicBool::new(false);
+
+/// From now on all of this goes to standard error.
+pub(crate) fn aside() {
+    ASIDE.store(true, Ordering::Relaxed);
+}
+
+fn line(text: impl Display) {
+    if ASIDE.load(Ordering::Relaxed) {
+        eprintln!("{text}");
+    } else {
+        println!("{text}");
+    }
+}
+
 /// Begins a part.
 pub(crate) fn heading(text: &str) {
-    println!("\n{}", paint("1;36", format_args!("== {text}")));
+    line(format_args!("\n{}", paint("1;36", format_args!("== {text}"))));
 }
 
 /// What is done, and why.
 pub(crate) fn note(text: impl Display) {
-    println!("   {}", paint("2", text));
+    line(format_args!("   {}", paint("2", text)));
 }
 
 /// Something was checked and holds.
 pub(crate) fn holds(text: impl Display) {
-    println!("   {} {text}", paint("32", "ok"));
+    line(format_args!("   {} {text}", paint("32", "ok")));
 }
 
 /// Something that must not be overlooked.
 pub(crate) fn warn(text: impl Display) {
-    println!("   {} {text}", paint("1;33", "NOTE"));
+    line(format_args!("   {} {text}", paint("1;33", "NOTE")));
 }
 
 /// A command as one would type it.

@@ -201,6 +201,16 @@ impl Home {
     /// # Errors
     /// It ended, or does not serve in time; with the end of its log.
     pub fn serve(&self, ready: bool) -> Result<Daemon> {
+        let mut daemon = self.launch()?;
+        self.await_daemon(&mut daemon, ready)?;
+        Ok(daemon)
+    }
+
+    /// Starts a daemon and waits for nothing.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn launch(&self) -> Result<Daemon> {
         use std::os::unix::process::CommandExt;
 
         let log =
@@ -210,22 +220,30 @@ impl Home {
         // Its own group: a Ctrl-C at the terminal is for whoever runs the test.
         let began = Instant::now();
         let child = command.process_group(0).spawn().context("start seawall serve")?;
-        let mut daemon = Daemon { child, ready_after: Duration::ZERO };
+        Ok(Daemon { child, began, ready_after: Duration::ZERO })
+    }
+
+    /// Waits until a daemon that was [launched](Self::launch) serves.
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    pub fn await_daemon(&self, daemon: &mut Daemon, ready: bool) -> Result<()> {
         let path = if ready { "/readyz" } else { "/healthz" };
         loop {
             if self.http("GET", path, None).is_ok_and(|answer| answer.status == 200) {
-                daemon.ready_after = began.elapsed();
-                return Ok(daemon);
+                daemon.ready_after = daemon.began.elapsed();
+                return Ok(());
             }
             if let Some(status) = daemon.child.try_wait().context("look after the daemon")? {
                 bail!("`seawall serve` ended ({status}) instead of serving\n{}", self.log_end());
             }
-            ensure!(began.elapsed() < READY, "the daemon does not answer {path} with 200\n{}", self.log_end());
+            ensure!(daemon.began.elapsed() < READY, "the daemon does not answer {path} with 200\n{}", self.log_end());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    fn log_end(&self) -> String {
+    /// The last lines of [`log`](Self::log).
+    pub fn log_end(&self) -> String {
         let log = self.log();
         let lines: Vec<_> = log.lines().collect();
         lines.get(lines.len().saturating_sub(30)..).unwrap_or_default().join("\n")
@@ -260,6 +278,7 @@ impl Drop for Home {
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
+    began: Instant,
     ready_after: Duration,
 }
 

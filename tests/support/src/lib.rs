@@ -1,4 +1,4 @@
-//! What tests, demo and benchmarks need of the machine: a private Docker Engine, a private daemon, the process table,
+//! What tests, drills, demo and benchmarks need of the machine: a private Docker Engine, a private daemon, the process table,
 //! plain HTTP, and waiting for a state. It blocks and has few dependencies: `cargo xtask` is built with it.
 //!
 //! Whatever is started here is ended here, even if the test is killed: see [`docker`].
@@ -6,9 +6,11 @@
 pub mod daemon;
 pub mod docker;
 pub mod http;
+pub mod interrupt;
 pub mod processes;
 pub mod recorder;
 mod wait;
+pub mod workloads;
 
 pub use wait::wait_until;
 

@@ -2,11 +2,9 @@
 //! demo holds `ps` against them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use seawall_testing::processes::{self, Process};
+use seawall_testing::workloads::Workload;
 use serde::Deserialize;
 
 /// A session, as far as the demo looks at it: part of what `seawall ps --json` prints.
@@ -33,19 +31,6 @@ impl Session {
     }
 }
 
-/// One start of one session.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Workload {
-    session: String,
-    incarnation: u64,
-}
-
-impl fmt::Display for Workload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.session, self.incarnation)
-    }
-}
-
 /// A container of the private engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Container {
@@ -65,51 +50,12 @@ pub(super) fn containers(ps: &str) -> Result<BTreeMap<Workload, Container>> {
         let mut columns = line.split('\t');
         let (id, name, state) = (columns.next(), columns.next(), columns.next());
         let (id, name, state) = id.zip(name).zip(state).map(|((i, n), s)| (i, n, s)).context("read docker ps")?;
-        let workload = workload_of(name).with_context(|| format!("container {name:?} is none of Seawall's"))?;
+        let workload =
+            Workload::of_container(name).with_context(|| format!("container {name:?} is none of Seawall's"))?;
         let container = Container { id: id.to_owned(), name: name.to_owned(), running: state == "running" };
         ensure!(found.insert(workload, container).is_none(), "two containers for one workload: {name}");
     }
     Ok(found)
-}
-
-/// `seawall-STORE-SESSION-INCARNATION`.
-fn workload_of(name: &str) -> Option<Workload> {
-    let mut parts = name.strip_prefix("seawall-")?.splitn(3, '-');
-    let (_store, session, incarnation) = (parts.next()?, parts.next()?, parts.next()?);
-    Some(Workload { session: session.to_owned(), incarnation: incarnation.parse().ok()? })
-}
-
-/// The first process of each process session that runs under supervisors of this directory.
-pub(super) fn session_processes(dir: &Path) -> BTreeMap<Workload, Process> {
-    let all = processes::belonging_to(dir);
-    let supervised = |process: &Process| {
-        let parent = all.iter().find(|parent| parent.pid == process.parent)?;
-        // A supervisor that prepares the program is not yet the program.
-        let preparing = process.command.first().is_some_and(|program| program.ends_with("seawall-supervisor"));
-        run_directory(parent).filter(|_| !preparing)
-    };
-    let mut found: BTreeMap<Workload, Process> = BTreeMap::new();
-    for process in &all {
-        if let Some(workload) = supervised(process) {
-            let first = found.entry(workload).or_insert_with(|| process.clone());
-            if process.started < first.started {
-                first.clone_from(process);
-            }
-        }
-    }
-    found
-}
-
-/// Which workload a supervisor is for: its argument is the run directory `.../runs/SESSION/INCARNATION`.
-fn run_directory(process: &Process) -> Option<Workload> {
-    let mut arguments = process.command.iter();
-    arguments.next().filter(|program| program.ends_with("seawall-supervisor"))?;
-    arguments.find_map(|argument| {
-        let mut parts = argument.rsplit('/').filter(|part| !part.is_empty());
-        let (incarnation, session) = (parts.next()?.parse().ok()?, parts.next()?);
-        let is_id = session.len() == 16 && session.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_id.then(|| Workload { session: session.to_owned(), incarnation })
-    })
 }
 
 /// Holds what `ps` says of one backend against what really runs: exactly the running sessions do.
@@ -142,21 +88,6 @@ mod tests {
         assert!(found[&workload("0123456789abcdef", 2)].running);
         assert!(!found[&workload("fedcba9876543210", 1)].running);
         assert!(containers("c\tforeign\trunning").is_err());
-    }
-
-    #[test]
-    fn a_supervisor_tells_its_workload_by_its_argument() {
-        let process = |command: &[&str]| Process {
-            pid: 1,
-            parent: 0,
-            state: 'S',
-            started: 1,
-            command: command.iter().map(|part| (*part).to_owned()).collect(),
-        };
-        let supervisor = process(&["/t/seawall-supervisor", "/tmp/x/data/runs/0123456789abcdef/3"]);
-        assert_eq!(run_directory(&supervisor), Some(workload("0123456789abcdef", 3)));
-        assert_eq!(run_directory(&process(&["sh", "/tmp/x/data/runs/0123456789abcdef/3"])), None);
-        assert_eq!(run_directory(&process(&["/t/seawall-supervisor", "/tmp/3"])), None);
     }
 
     #[test]

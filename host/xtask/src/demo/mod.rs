@@ -5,7 +5,6 @@
 //! Docker the story is told with the other two backends.
 
 mod facts;
-mod interrupt;
 mod stage;
 
 use std::path::Path;
@@ -15,9 +14,9 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use seawall_testing::daemon::Home;
 use seawall_testing::docker::{Engine, NoEngine};
+use seawall_testing::interrupt::Interrupt;
 use seawall_testing::processes;
 
-use self::interrupt::Interrupt;
 use self::stage::{Stage, typed};
 use crate::setup::Docker;
 use crate::{plugins, say, setup, workspace};

@@ -9,10 +9,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use seawall_testing::daemon::{Daemon, Home};
 use seawall_testing::docker::Engine;
+use seawall_testing::interrupt::Interrupt;
 use seawall_testing::processes::Process;
+use seawall_testing::workloads::{self, Workload};
 
-use super::facts::{self, Container, Session, Workload};
-use super::interrupt::Interrupt;
+use super::facts::{self, Container, Session};
 use crate::say;
 
 /// The engine, the daemon's home and the daemon, if one runs. Dropped in this order: daemon, home with every process in
@@ -111,7 +112,7 @@ impl Stage {
 
     /// The first process of each process session.
     pub(super) fn processes(&self) -> BTreeMap<Workload, Process> {
-        let found = facts::session_processes(self.home.dir());
+        let found = workloads::processes(self.home.dir());
         self.groups.borrow_mut().extend(found.values().flat_map(Process::control_groups));
         found
     }

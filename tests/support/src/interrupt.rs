@@ -1,4 +1,5 @@
-//! Ctrl-C while the demo runs: it ends at the next step, and everything it made is cleaned up as after a good end.
+//! Ctrl-C while the demo or a drill runs: it ends at the next step, and everything it made is cleaned up as after a good
+//! end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,13 +7,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// Whether somebody asked the demo to end.
-#[derive(Clone, Debug)]
-pub(super) struct Interrupt(Arc<AtomicBool>);
+/// Whether somebody asked to end.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
     /// From now on SIGINT and SIGTERM set it instead of ending the program; the second of them ends it.
-    pub(super) fn watch() -> Result<Self> {
+    ///
+    /// # Errors
+    /// Signals cannot be watched.
+    pub fn watch() -> Result<Self> {
         let flag = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             // In this order: the first signal finds the flag unset and only sets it.
@@ -23,21 +27,22 @@ impl Interrupt {
         Ok(Self(flag))
     }
 
-    /// An error once somebody asked.
-    pub(super) fn check(&self) -> Result<()> {
+    /// Goes on as long as nobody asked.
+    ///
+    /// # Errors
+    /// Somebody did.
+    pub fn check(&self) -> Result<()> {
         if self.0.load(Ordering::Relaxed) {
             bail!("interrupted");
         }
         Ok(())
     }
 
-    /// Asks `look` until it has something, or the time is up.
-    pub(super) fn wait_for<T>(
-        &self,
-        what: &str,
-        at_most: Duration,
-        mut look: impl FnMut() -> Result<Option<T>>,
-    ) -> Result<T> {
+    /// Asks `look` until it has something.
+    ///
+    /// # Errors
+    /// The time is up, somebody asked to end, or looking failed.
+    pub fn wait_for<T>(&self, what: &str, at_most: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
         let until = Instant::now() + at_most;
         loop {
             self.check()?;

@@ -1,0 +1,132 @@
+//! Where a drill plays: a daemon in a home of its own, and an engine of its own. Dropped in this order: daemon, home with
+//! every process in it, engine with every container.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use seawall_model::Session;
+use seawall_testing::daemon::{Daemon, Home, seawall_binary};
+use seawall_testing::docker::Engine;
+use seawall_testing::interrupt::Interrupt;
+
+use crate::api;
+
+/// How long anything may take to come about on a machine that is busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A daemon that looks often and waits little, so that a drill meets more instants in less time.
+pub(crate) const QUICK: &str = r#"
+[control]
+sweep-interval = "200ms"
+list-interval = "500ms"
+orphan-grace = "500ms"
+restart = { first = "50ms", most = "500ms" }
+retry = { first = "50ms", most = "500ms" }
+[control.check]
+interval = "500ms"
+retry-interval = "300ms"
+"#;
+
+pub(crate) struct Stage {
+    daemon: Option<Daemon>,
+    pub(crate) home: Home,
+    pub(crate) engine: Option<Engine>,
+    pub(crate) interrupt: Interrupt,
+}
+
+impl Stage {
+    /// With the quick configuration and this behind it; no daemon runs yet.
+    pub(crate) fn set(engine: Option<Engine>, interrupt: &Interrupt, more_config: &str) -> Result<Self> {
+        let seawall = seawall_binary()?;
+        // Compiled plugins are shared with other tests, in Cargo's own directory for these.
+        let target = seawall.ancestors().nth(2).context("find the target directory")?;
+        let mut home = Home::new(&seawall)?.with_cache(&target.join("tmp/seawall-cache"));
+        if let Some(engine) = &engine {
+            home = home.with_docker(&engine.host());
+        }
+        let docker = if engine.is_some() { "" } else { "[backend.docker]\nenabled = false\n" };
+        home.configure(&format!("{QUICK}{more_config}{docker}"))?;
+        Ok(Self { daemon: None, home, engine, interrupt: interrupt.clone() })
+    }
+
+    /// The backends that are there to be drilled.
+    pub(crate) fn backends(&self) -> Vec<&'static str> {
+        let docker = self.engine.as_ref().map(|_| "docker");
+        ["process", "mock"].into_iter().chain(docker).collect()
+    }
+
+    pub(crate) fn serves(&self) -> bool {
+        self.daemon.is_some()
+    }
+
+    pub(crate) fn daemon_pid(&self) -> Option<i32> {
+        self.daemon.as_ref().and_then(|daemon| i32::try_from(daemon.pid()).ok())
+    }
+
+    /// Starts a daemon, and waits for nothing.
+    pub(crate) fn launch(&mut self) -> Result<()> {
+        self.daemon = Some(self.home.launch()?);
+        Ok(())
+    }
+
+    /// Waits until the daemon serves and every backend was asked.
+    pub(crate) fn ready(&mut self) -> Result<()> {
+        let daemon = self.daemon.as_mut().context("no daemon runs")?;
+        self.home.await_daemon(daemon, true)
+    }
+
+    pub(crate) fn serve(&mut self) -> Result<()> {
+        self.launch()?;
+        self.ready()
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.daemon.take().context("no daemon runs")?.kill().context("kill the daemon")
+    }
+
+    /// Ends the daemon politely; sessions go on.
+    pub(crate) fn terminate(&mut self) -> Result<()> {
+        let status = self.daemon.take().context("no daemon runs")?.terminate()?;
+        if status.success() { Ok(()) } else { bail!("the daemon ended with {status}\n{}", self.home.log_end()) }
+    }
+
+    /// Lets time go by.
+    pub(crate) fn rest(&self, time: Duration) -> Result<()> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.interrupt.check()?;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Waits until something is so; `look` says what is in the way.
+    pub(crate) fn until<T>(&self, what: &str, mut look: impl FnMut() -> Result<Result<T, String>>) -> Result<T> {
+        let mut instead = String::new();
+        let found = self.interrupt.wait_for(what, PATIENCE, || match look()? {
+            Ok(found) => Ok(Some(found)),
+            Err(other) => {
+                instead = other;
+                Ok(None)
+            }
+        });
+        found.with_context(|| format!("instead: {instead}\n{}", self.home.log_end()))
+    }
+
+    /// Waits until all of the sessions are so.
+    pub(crate) fn until_sessions(&self, what: &str, so: impl Fn(&Session) -> bool) -> Result<Vec<Session>> {
+        self.until(what, || {
+            let Some(sessions) = api::sessions(&self.home) else { return Ok(Err("no answer".to_owned())) };
+            let other: Vec<String> = sessions.iter().filter(|session| !so(session)).map(describe).collect();
+            Ok(if other.is_empty() { Ok(sessions) } else { Err(other.join("; ")) })
+        })
+    }
+}
+
+/// A session in a line.
+pub(crate) fn describe(session: &Session) -> String {
+    let reason = session.reason.as_deref().unwrap_or_default();
+    let Session { name, backend, state, incarnation, .. } = session;
+    format!("{name} on {backend} is {state}, incarnation {incarnation}, wanted {:?} {reason}", session.desired)
+}

@@ -1,0 +1,15 @@
+//! Every drill, shortened. `cargo xtask drill --full` runs them at full length.
+
+use seawall_drills::{Drill, run};
+use seawall_testing::interrupt::Interrupt;
+
+/// Another seed each time: the report names it, and `cargo xtask drill NAME --seed NUMBER` makes the same choices again.
+fn drill(drill: Drill) {
+    let report = run(drill, false, None, &Interrupt::default());
+    assert!(report.passed(), "{report}\nagain: cargo xtask drill {} --seed {}", drill.name(), report.seed);
+}
+
+#[test]
+fn a_daemon_killed_at_any_instant_loses_doubles_and_orphans_nothing() {
+    drill(Drill::Crash);
+}
