@@ -19,6 +19,7 @@
 mod api;
 mod crash;
 mod load;
+mod outside;
 mod report;
 mod run;
 mod stage;

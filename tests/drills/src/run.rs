@@ -9,8 +9,8 @@ use seawall_testing::docker::{Engine, NoEngine};
 use seawall_testing::interrupt::Interrupt;
 use serde::{Deserialize, Serialize};
 
-use crate::crash;
 use crate::report::{Report, Tally};
+use crate::{crash, outside};
 
 /// What can be drilled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ use crate::report::{Report, Tally};
 pub enum Drill {
     /// `kill -9` of the daemon at random instants, under load.
     Crash,
+    /// Sessions killed, removed, renamed and imitated behind the daemon's back.
+    Outside,
 }
 
 /// What was asked for.
@@ -49,18 +51,20 @@ pub(crate) struct Course {
 
 impl Drill {
     /// All, in the order in which they are run.
-    pub const ALL: [Self; 1] = [Self::Crash];
+    pub const ALL: [Self; 2] = [Self::Crash, Self::Outside];
 
     /// As it is typed.
     pub fn name(self) -> &'static str {
         match self {
             Self::Crash => "crash",
+            Self::Outside => "outside",
         }
     }
 
     fn play(self, course: &mut Course) -> Result<()> {
         match self {
             Self::Crash => crash::play(course),
+            Self::Outside => outside::play(course),
         }
     }
 }

@@ -8,8 +8,9 @@ use seawall_model::Session;
 use seawall_testing::daemon::{Daemon, Home, seawall_binary};
 use seawall_testing::docker::Engine;
 use seawall_testing::interrupt::Interrupt;
+use serde_json::Value;
 
-use crate::api;
+use crate::api::{Told, ask, sessions};
 
 /// How long anything may take to come about on a machine that is busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
@@ -114,10 +115,51 @@ impl Stage {
         found.with_context(|| format!("instead: {instead}\n{}", self.home.log_end()))
     }
 
+    /// Makes a session, which must run.
+    pub(crate) fn create(&self, spec: &Value) -> Result<Session> {
+        self.asked("POST", "/v1/sessions?wait=true", Some(spec))
+    }
+
+    /// Stops one, and waits for its end.
+    pub(crate) fn stop(&self, name: &str) -> Result<Session> {
+        self.asked("POST", &format!("/v1/sessions/{name}/stop?wait=true"), None)
+    }
+
+    /// One session.
+    pub(crate) fn session(&self, name: &str) -> Result<Session> {
+        self.asked("GET", &format!("/v1/sessions/{name}"), None)
+    }
+
+    fn asked(&self, method: &str, target: &str, body: Option<&Value>) -> Result<Session> {
+        match ask(&self.home, method, target, body) {
+            Told::Yes(session) => serde_json::from_value(session).context("understand a session"),
+            Told::No(_, why) | Told::Silence(why) => bail!("{method} {target}: {why}"),
+        }
+    }
+
+    /// The name of a session's container.
+    pub(crate) fn container(&self, session: &Session) -> Result<String> {
+        match ask(&self.home, "GET", "/v1/version", None) {
+            Told::Yes(version) => {
+                let store = version.get("store").and_then(Value::as_str).context("the version has no store")?;
+                Ok(format!("seawall-{store}-{}-{}", session.id, session.incarnation))
+            }
+            Told::No(_, why) | Told::Silence(why) => bail!("GET /v1/version: {why}"),
+        }
+    }
+
+    /// Waits until one of the sessions is so.
+    pub(crate) fn until_session(&self, name: &str, what: &str, so: impl Fn(&Session) -> bool) -> Result<Session> {
+        self.until(&format!("{name} {what}"), || {
+            let session = self.session(name)?;
+            Ok(if so(&session) { Ok(session) } else { Err(describe(&session)) })
+        })
+    }
+
     /// Waits until all of the sessions are so.
     pub(crate) fn until_sessions(&self, what: &str, so: impl Fn(&Session) -> bool) -> Result<Vec<Session>> {
         self.until(what, || {
-            let Some(sessions) = api::sessions(&self.home) else { return Ok(Err("no answer".to_owned())) };
+            let Some(sessions) = sessions(&self.home) else { return Ok(Err("no answer".to_owned())) };
             let other: Vec<String> = sessions.iter().filter(|session| !so(session)).map(describe).collect();
             Ok(if other.is_empty() { Ok(sessions) } else { Err(other.join("; ")) })
         })

@@ -13,3 +13,8 @@ fn drill(drill: Drill) {
 fn a_daemon_killed_at_any_instant_loses_doubles_and_orphans_nothing() {
     drill(Drill::Crash);
 }
+
+#[test]
+fn what_happens_behind_the_daemons_back_ends_as_the_policy_says() {
+    drill(Drill::Outside);
+}
