@@ -19,6 +19,7 @@ pub mod quarantine;
 pub mod retry;
 pub mod stack;
 mod stream;
+pub mod trace;
 mod traits;
 
 pub use class::{Class, Deadlines};

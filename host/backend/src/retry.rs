@@ -74,7 +74,7 @@ where
         if Instant::now() + wait >= until {
             return answer;
         }
-        tracing::debug!(function, number = retry + 1, ?wait, message, "unavailable, trying again");
+        tracing::info!(function, number = retry + 1, ?wait, message, "unavailable, trying again");
         tokio::time::sleep(wait).await;
     }
     call().instrument(span(function, config.retries)).await

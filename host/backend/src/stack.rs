@@ -11,6 +11,7 @@
 //!   own, and a slow queue must not look like a slow backend.
 //! - A health check goes round all but two: it has a permit of its own kind and the deadline. It is never refused by an
 //!   open breaker nor by a quarantine, and is not retried, so that what it says is the engine's real answer.
+//! - All tries of a call are within one trace: that of whoever calls, or else a new one.
 //! - Everything that is held is a guard, so a caller that goes away gives everything back and counts as nothing.
 
 use std::time::Duration;
@@ -30,7 +31,7 @@ use crate::deadline::within;
 use crate::limit::{Ceiling, Limit, LimitConfig, LimitStats, PoolStats};
 use crate::quarantine::{Quarantine, QuarantineConfig, Quarantined};
 use crate::retry::{RetryConfig, retrying};
-use crate::{Class, Deadlines, Error, ExecutionBackend, FaultKind, Info, LogStream};
+use crate::{Class, Deadlines, Error, ExecutionBackend, FaultKind, Info, LogStream, trace};
 
 /// The settings of one backend's bulkhead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,7 +180,8 @@ impl<B: ?Sized> Bulkhead<B> {
         F: Future<Output = Result<T, Error>>,
     {
         let until = Instant::now() + self.deadlines.of(call.class);
-        retrying(&self.retry, call.function, until, || self.once(call, make())).await
+        let tries = retrying(&self.retry, call.function, until, || self.once(call, make()));
+        trace::scope(trace::current_or_new(), tries).await
     }
 
     /// `made` has not begun: a future does nothing before it is polled, and it is dropped unpolled if it may not begin.
@@ -294,7 +296,8 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Bulkhead<B> {
     async fn check(&self) -> Result<Report, Error> {
         let _permit = self.limit.acquire(Class::Check).await?;
         let check = self.breaker.check();
-        let report = within("check", self.deadlines.of(Class::Check), self.inner.check()).await?;
+        let answer = within("check", self.deadlines.of(Class::Check), self.inner.check());
+        let report = trace::scope(trace::current_or_new(), answer).await?;
         check.answered();
         Ok(report)
     }

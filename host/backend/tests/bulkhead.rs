@@ -12,11 +12,11 @@ use seawall_backend::changes::Change;
 use seawall_backend::limit::{Ceiling, LimitConfig};
 use seawall_backend::{
     Bulkhead, BulkheadConfig, Deadlines, Error, ExecutionBackend, Fault, FaultKind, Info, Interface, LogChunk,
-    LogStream, Source,
+    LogStream, Source, trace,
 };
 use seawall_model::{
     Found, Health, Inspection, Key, LogOptions, Page, Report, SessionId, SessionName, SessionSpec, Signal, State,
-    Status,
+    Status, TraceId,
 };
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -38,6 +38,8 @@ struct Scripted {
     panics: bool,
     /// `list` waits for one of these.
     gate: Semaphore,
+    /// Within which trace each call was made.
+    traces: Mutex<Vec<Option<TraceId>>>,
 }
 
 impl Scripted {
@@ -60,6 +62,7 @@ impl Scripted {
             answers: None,
             panics: false,
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
+            traces: Mutex::default(),
         }
     }
 
@@ -69,6 +72,7 @@ impl Scripted {
 
     fn call(&self) -> Result<(), Error> {
         self.calls.fetch_add(1, Ordering::SeqCst);
+        self.traces.lock().unwrap_or_else(PoisonError::into_inner).push(trace::current());
         let left = self.unavailable.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if left.is_ok() { Err(Error::unavailable("away")) } else { Ok(()) }
     }
@@ -557,4 +561,22 @@ async fn a_stream_outlives_the_deadline_and_keeps_its_permit_until_it_is_dropped
     assert_eq!(bulkhead.limit().stats().calls.in_flight, 0);
     drop(stream);
     assert_eq!(bulkhead.limit().stats().streams.in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_tries_of_a_call_are_within_one_trace() {
+    let backend = Arc::new(Scripted::new());
+    let bulkhead = bulkhead(&backend);
+    let seen = || std::mem::take(&mut *backend.traces.lock().unwrap_or_else(PoisonError::into_inner));
+
+    backend.unavailable.store(2, Ordering::SeqCst);
+    let id = TraceId::random();
+    trace::scope(id, bulkhead.start(&key())).await.unwrap();
+    assert_eq!(seen(), [Some(id); 3], "that of the caller");
+
+    bulkhead.check().await.unwrap();
+    bulkhead.start(&key()).await.unwrap();
+    let own = seen();
+    assert!(own.iter().all(Option::is_some) && own[0] != own[1], "one of its own each: {own:?}");
+    assert_eq!(trace::current(), None);
 }

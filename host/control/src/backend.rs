@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use seawall_backend::{Bulkhead, Error, ExecutionBackend, Fault, FaultKind};
+use seawall_backend::{Bulkhead, Error, ExecutionBackend, Fault, FaultKind, trace};
 use seawall_model::{BackendName, SessionId, SessionState, Timestamp};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -22,6 +22,7 @@ use crate::bulkhead::listen;
 use crate::core::Core;
 use crate::health::{BackendHealth, BackendStatus, Condition, HealthCell, watch};
 use crate::hints::Hints;
+use crate::look::Seen;
 use crate::sweep::Sweep;
 use crate::why::KnownBackend;
 
@@ -47,7 +48,7 @@ const LAST_CALLS: Duration = Duration::from_secs(5);
 
 struct Known {
     health: HealthCell,
-    swept_at: Option<Timestamp>,
+    swept: Option<Seen>,
     conditions: BTreeMap<ConditionKind, Condition>,
 }
 
@@ -89,7 +90,7 @@ impl Backend {
             generation,
             hints: Hints::default(),
             check_now: Notify::new(),
-            known: Mutex::new(Known { health, swept_at: None, conditions: BTreeMap::new() }),
+            known: Mutex::new(Known { health, swept: None, conditions: BTreeMap::new() }),
             stop: core.soft.child_token(),
             tasks: TaskTracker::new(),
             retired: CancellationToken::new(),
@@ -155,16 +156,16 @@ impl Backend {
         self.known(|known| known.health.error.clone())
     }
 
-    pub(crate) fn swept(&self, at: Timestamp) {
-        self.known(|known| known.swept_at = Some(at));
+    pub(crate) fn swept(&self, seen: Seen) {
+        self.known(|known| known.swept = Some(seen));
     }
 
-    /// Sets a condition; says whether it is new.
+    /// Sets a condition, with the trace that it was met in; says whether it is new.
     pub(crate) fn raise(&self, kind: ConditionKind, message: String, now: Timestamp) -> bool {
         self.known(|known| {
             let since = known.conditions.get(&kind).map(|condition| condition.since);
-            let condition = Condition { kind: kind.as_str().to_owned(), message, since: since.unwrap_or(now) };
-            known.conditions.insert(kind, condition);
+            let (word, since_then, trace_id) = (kind.as_str().to_owned(), since.unwrap_or(now), trace::current());
+            known.conditions.insert(kind, Condition { kind: word, message, since: since_then, trace_id });
             since.is_none()
         })
     }
@@ -187,9 +188,11 @@ impl Backend {
             checked_at: known.health.checked_at,
             latency: known.health.latency,
             error: known.health.error.clone(),
+            trace_id: known.health.trace_id,
             failures: known.health.failures,
             report: known.health.report.clone(),
-            swept_at: known.swept_at,
+            swept_at: known.swept.map(|seen| seen.at),
+            swept_by: known.swept.map(|seen| seen.by),
             conditions: known.conditions.values().cloned().collect(),
             bulkhead,
             sessions,
@@ -203,7 +206,9 @@ impl Backend {
         self.known(|known| KnownBackend {
             health: known.health.health,
             error: known.health.error.clone(),
-            swept_at: known.swept_at,
+            trace_id: known.health.trace_id,
+            swept_at: known.swept.map(|seen| seen.at),
+            swept_by: known.swept.map(|seen| seen.by),
             conditions: known.conditions.values().cloned().collect(),
             bulkhead,
         })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seawall_backend::breaker::BreakerState;
+use seawall_backend::trace;
 use seawall_model::{
     BackendName, Desired, Health, InvalidName, InvalidSpec, Problem, Session, SessionId, SessionName, SessionSpec,
     SessionState, Signal,
@@ -79,7 +80,8 @@ impl Control {
     /// `Store`: then none was changed.
     pub async fn stop_all(&self, grace: Option<Duration>) -> Result<Vec<SessionId>, ControlError> {
         let core = Arc::clone(&self.core);
-        join(self.core.tasks.spawn(async move { core.stop_all(grace).await })).await
+        let stop = async move { core.stop_all(grace).await };
+        join(self.core.tasks.spawn(trace::scope(trace::current_or_new(), stop))).await
     }
 
     /// Wants a session to be gone, workload and record. [`Control::wait`] then ends with `NoSuchSession`. One that is
@@ -112,7 +114,8 @@ impl Control {
         F: Future<Output = Result<T, ControlError>> + Send + 'static,
     {
         self.core.open()?;
-        join(self.core.tasks.spawn(request(Arc::clone(&self.core)))).await
+        let request = trace::scope(trace::current_or_new(), request(Arc::clone(&self.core)));
+        join(self.core.tasks.spawn(request)).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the journal says of sessions and backends. The kinds are stable words that users match on.
 
+use seawall_backend::trace;
 use seawall_model::{BackendName, Timestamp};
 use seawall_store::{Event, SessionRecord};
 
@@ -120,6 +121,7 @@ pub(crate) fn of_session(record: &SessionRecord, kind: Kind, at: Timestamp, mess
         backend: Some(record.backend().clone()),
         incarnation: Some(record.incarnation),
         message: message.into(),
+        trace_id: trace::current(),
     }
 }
 
@@ -134,5 +136,6 @@ pub(crate) fn of_backend(backend: &BackendName, kind: Kind, at: Timestamp, messa
         backend: Some(backend.clone()),
         incarnation: None,
         message: message.into(),
+        trace_id: trace::current(),
     }
 }

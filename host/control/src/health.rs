@@ -12,8 +12,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use seawall_backend::{BulkheadStatus, Error, ExecutionBackend as _, Info};
-use seawall_model::{BackendName, Report, SessionState, Timestamp};
+use seawall_backend::{BulkheadStatus, Error, ExecutionBackend as _, Info, trace};
+use seawall_model::{BackendName, Report, SessionState, Timestamp, TraceId};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -21,6 +21,7 @@ use crate::CheckConfig;
 use crate::backend::{Backend, call};
 use crate::core::Core;
 use crate::events::{Kind, of_backend};
+use crate::look::Look;
 use crate::sweep::spread;
 use crate::worker::kick;
 
@@ -74,6 +75,9 @@ pub struct Condition {
     pub message: String,
     /// Since when.
     pub since: Timestamp,
+    /// Within which trace it was last met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<TraceId>,
 }
 
 /// A backend, as `GET /v1/backends/{name}` and `backend inspect --json` give it.
@@ -98,6 +102,9 @@ pub struct BackendStatus {
     /// How the last check failed. Absent: it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Within which trace the last check was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<TraceId>,
     /// Checks that failed in a row.
     pub failures: u32,
     /// What the last good check said.
@@ -106,6 +113,9 @@ pub struct BackendStatus {
     /// When its sessions were last looked at, all of them and without an error. Absent: not yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swept_at: Option<Timestamp>,
+    /// By which sweep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swept_by: Option<Look>,
     /// What an operator should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -124,6 +134,7 @@ pub(crate) struct HealthCell {
     pub(crate) checked_at: Option<Timestamp>,
     pub(crate) latency: Option<Duration>,
     pub(crate) error: Option<String>,
+    pub(crate) trace_id: Option<TraceId>,
     pub(crate) failures: u32,
     pub(crate) report: Option<Report>,
 }
@@ -145,6 +156,7 @@ impl HealthCell {
             checked_at: None,
             latency: None,
             error: None,
+            trace_id: None,
             failures: 0,
             report: None,
         }
@@ -201,8 +213,8 @@ impl HealthCell {
 pub(crate) async fn watch(core: Arc<Core>, backend: Arc<Backend>) {
     let config = core.config.check;
     loop {
-        let begun = Instant::now();
-        let check = call("check", backend.driver.check());
+        let (begun, trace_id) = (Instant::now(), TraceId::random());
+        let check = trace::scope(trace_id, call("check", backend.driver.check()));
         // Cancel-safe: a cancelled check counts as nothing.
         let checked = tokio::select! {
             biased;
@@ -213,6 +225,7 @@ pub(crate) async fn watch(core: Arc<Core>, backend: Arc<Backend>) {
         let (before, after, error) = backend.with_health(|cell| {
             let before = cell.health;
             cell.checked(checked, latency, now, &config);
+            cell.trace_id = Some(trace_id);
             (before, cell.health, cell.error.clone())
         });
         if before != after {
@@ -225,7 +238,7 @@ pub(crate) async fn watch(core: Arc<Core>, backend: Arc<Backend>) {
                 BackendHealth::Unknown => None,
             };
             if let Some(kind) = kind {
-                core.tell(of_backend(&backend.name, kind, now, message)).await;
+                trace::scope(trace_id, core.tell(of_backend(&backend.name, kind, now, message))).await;
             }
             if after.usable() {
                 wake(&core, &backend);

@@ -6,12 +6,14 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use seawall_model::{BackendName, Session, SessionId, SessionName, SessionSpec, SessionState, Timestamp};
+use seawall_backend::trace;
+use seawall_model::{BackendName, Session, SessionId, SessionName, SessionSpec, SessionState, Timestamp, TraceId};
 use seawall_store::{Intent, SessionRecord};
 use tokio::sync::{Notify, watch};
 
 use crate::change::Right;
 use crate::draft::{Draft, Marks};
+use crate::look::Seen;
 use crate::why::LastError;
 
 /// A session.
@@ -45,8 +47,10 @@ pub(crate) struct Cell {
     pub(crate) working: bool,
     /// Its worker has to look again before it may end.
     pub(crate) kicked: bool,
-    /// When the backend last answered about it.
-    pub(crate) seen_at: Option<Timestamp>,
+    /// When the backend last answered about it, and to which question.
+    pub(crate) seen: Option<Seen>,
+    /// The trace of whoever last gave its worker something to do.
+    pub(crate) cause: Option<TraceId>,
     /// What went wrong of late in calls about it, oldest first.
     pub(crate) errors: VecDeque<LastError>,
 }
@@ -66,7 +70,8 @@ impl Entry {
                 acting: false,
                 working: false,
                 kicked: false,
-                seen_at: None,
+                seen: None,
+                cause: None,
                 errors: VecDeque::new(),
             }),
             commit: Arc::default(),
@@ -114,20 +119,23 @@ impl Entry {
 }
 
 impl Cell {
-    /// Remembers what went wrong in a call.
+    /// Remembers what went wrong in a call, and within which trace.
     pub(crate) fn erred(&mut self, function: &str, message: &str, at: Timestamp) {
+        let trace_id = trace::current();
         if let Some(last) = self.errors.back_mut()
             && last.function == function
             && last.message == message
         {
             last.at = at;
+            last.trace_id = trace_id;
             last.times = last.times.saturating_add(1);
             return;
         }
         if self.errors.len() >= ERRORS_KEPT {
             self.errors.pop_front();
         }
-        self.errors.push_back(LastError { at, times: 1, function: function.to_owned(), message: message.to_owned() });
+        let (function, message) = (function.to_owned(), message.to_owned());
+        self.errors.push_back(LastError { at, times: 1, function, message, trace_id });
     }
 
     /// To work out a change on.

@@ -14,8 +14,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use seawall_backend::{Error, ExecutionBackend as _};
-use seawall_model::{Desired, Incarnation, Key, SessionId, Status, Workload};
+use seawall_backend::{Error, ExecutionBackend as _, trace};
+use seawall_model::{Desired, Incarnation, Key, SessionId, Status, TraceId, Workload};
 use seawall_store::Write;
 use tokio::time::Instant;
 
@@ -25,6 +25,7 @@ use crate::core::Core;
 use crate::draft::{is_live, key};
 use crate::events::{Kind, of_backend};
 use crate::hints::next_look;
+use crate::look::{Look, LookKind, Seen};
 use crate::observe::{is_news, observed, vanished};
 use crate::orphans::Orphans;
 use crate::plan::{Action, plan};
@@ -50,6 +51,8 @@ pub(crate) struct Sweep {
     next_list: Instant,
     /// Sessions that ran before this backend was there were counted.
     adopted: bool,
+    /// The one under way, or the last.
+    look: Look,
 }
 
 /// A question about a session, and what its answer may not be older than.
@@ -82,7 +85,8 @@ impl Sweep {
         let now = Instant::now();
         // Sessions of a backend that was restarted were met before.
         let adopted = backend.generation > 1;
-        Self { core, backend, orphans: Orphans::default(), next_sweep: now, next_list: now, adopted }
+        let look = Look { kind: LookKind::Full, number: Some(0), trace_id: TraceId::random() };
+        Self { core, backend, orphans: Orphans::default(), next_sweep: now, next_list: now, adopted, look }
     }
 
     /// Until the backend is stopped. The first look is at once.
@@ -109,13 +113,20 @@ impl Sweep {
         let now = Instant::now();
         if now >= self.next_sweep {
             self.next_sweep = now + spread(self.core.config.sweep_interval);
-            list |= self.full().await;
+            list |= trace::scope(self.begin(LookKind::Full), self.full()).await;
         } else if !hinted.is_empty() {
-            list |= self.quick(&hinted).await;
+            list |= trace::scope(self.begin(LookKind::Quick), self.quick(&hinted)).await;
         }
         if list || now >= self.next_list {
-            self.list().await;
+            trace::scope(self.begin(LookKind::List), self.list()).await;
         }
+    }
+
+    /// Each look is within a trace of its own.
+    fn begin(&mut self, kind: LookKind) -> TraceId {
+        let number = self.look.number.unwrap_or_default().saturating_add(1);
+        self.look = Look { kind, number: Some(number), trace_id: TraceId::random() };
+        self.look.trace_id
     }
 
     /// All sessions that may have changed. Says whether one is missing.
@@ -129,7 +140,7 @@ impl Sweep {
             // Busy is not down (B8): the next sweep comes.
             None if busy => {}
             None => {
-                self.backend.swept(now);
+                self.backend.swept(Seen { at: now, by: self.look });
                 if self.backend.clear(ConditionKind::SweepFailed) {
                     let message = "its sessions can be looked at again";
                     self.core.tell(of_backend(name, Kind::BackendReachable, now, message)).await;
@@ -254,7 +265,7 @@ impl Sweep {
             let current = |cell: &Cell| cell.version == version && !cell.acting;
             let news = entry.with(|cell| {
                 if current(cell) && matches!(sight, Sight::Found(_)) {
-                    cell.seen_at = Some(context.now);
+                    cell.seen = Some(Seen { at: context.now, by: self.look });
                 }
                 current(cell)
                     && !cell.removed
@@ -283,6 +294,7 @@ impl Sweep {
         }
         // A task of its own: a sweep that is cut off leaves nothing that is stored and not shown.
         let keep = keep(Arc::clone(&self.core), Arc::clone(&self.backend), writes, changes);
+        let keep = trace::scope(self.look.trace_id, keep);
         if let Err(error) = self.backend.spawn(&self.core, keep).await
             && error.is_panic()
         {

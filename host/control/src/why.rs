@@ -6,13 +6,14 @@ use seawall_backend::BulkheadStatus;
 use seawall_backend::breaker::BreakerState;
 use seawall_backend::quarantine::Quarantined;
 use seawall_model::{
-    BackendName, Desired, Exit, Incarnation, RestartPolicy, SessionId, SessionName, SessionState, Timestamp,
+    BackendName, Desired, Exit, Incarnation, RestartPolicy, SessionId, SessionName, SessionState, Timestamp, TraceId,
 };
 use seawall_store::{Act, SessionRecord};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Backend;
 use crate::control::Control;
+use crate::look::Look;
 use crate::state::Cell;
 use crate::{BackendHealth, Condition};
 
@@ -63,6 +64,9 @@ pub struct Observed {
     /// When the backend last answered about it. Absent: not since the daemon started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
+    /// To which look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Look>,
     /// Why the state is as it is, where a word is not enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -124,9 +128,15 @@ pub struct KnownBackend {
     /// How its last check failed. Absent: it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Within which trace its last check was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<TraceId>,
     /// When all its sessions were last looked at without an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swept_at: Option<Timestamp>,
+    /// By which sweep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swept_by: Option<Look>,
     /// What an operator should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -145,6 +155,9 @@ pub struct LastError {
     pub function: String,
     /// What went wrong.
     pub message: String,
+    /// Within which trace it did so last: lines of the daemon's log carry it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<TraceId>,
 }
 
 impl Control {
@@ -171,7 +184,8 @@ fn explain(cell: &Cell, backend: Option<&Backend>, now: Timestamp) -> Why {
             state: session.state,
             last_state: session.last_state,
             incarnation: record.incarnation,
-            at: cell.seen_at,
+            at: cell.seen.map(|seen| seen.at),
+            by: cell.seen.map(|seen| seen.by),
             reason: session.reason,
         },
         act: cell.intent.as_ref().map(|intent| OpenAct {

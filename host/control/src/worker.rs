@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use seawall_backend::{Error, ExecutionBackend as _};
-use seawall_model::{Desired, Key, Status, Timestamp};
+use seawall_backend::{Error, ExecutionBackend as _, trace};
+use seawall_model::{Desired, Key, Status, Timestamp, TraceId};
 use seawall_store::Write;
 use tracing::Instrument as _;
 
@@ -19,6 +19,7 @@ use crate::core::Core;
 use crate::draft::key;
 use crate::events::{Kind, of_session};
 use crate::hints::next_look;
+use crate::look::Seen;
 use crate::settle::{Call, Outcome, Step, advance, settle};
 use crate::state::Entry;
 
@@ -30,6 +31,7 @@ pub(crate) fn kick(core: &Arc<Core>, entry: &Arc<Entry>) {
     let Some(backend) = core.backends.get(&entry.backend) else { return };
     let start = entry.with(|cell| {
         cell.kicked = true;
+        cell.cause = trace::current().or(cell.cause);
         !std::mem::replace(&mut cell.working, true)
     });
     if start {
@@ -71,13 +73,18 @@ impl Worker {
         let mut shift = Shift { entry: &entry, over: false };
         let mut ended: Option<(Call, Outcome)> = None;
         let mut failed_writes = 0;
+        // That of the request or sweep which gave it something to do: all tries of an act are within one trace.
+        let mut trace_id = TraceId::random();
         loop {
             let last = self.core.soft.is_cancelled();
             if last && ended.is_none() {
                 return;
             }
-            self.entry.with(|cell| cell.kicked = false);
-            let step = match self.turn(ended.take(), last).await {
+            trace_id = self.entry.with(|cell| {
+                cell.kicked = false;
+                cell.cause.take().unwrap_or(trace_id)
+            });
+            let step = match trace::scope(trace_id, self.turn(ended.take(), last)).await {
                 Ok(step) => step,
                 Err(error) => {
                     // Nothing was shown and nothing begun. The act that was to be settled is made again: acts may be.
@@ -102,7 +109,7 @@ impl Worker {
                 None | Some(Step::Forget) => return,
                 Some(Step::WaitUntil(at)) => self.nap(at).await,
                 Some(Step::AwaitBackend) => self.nap(self.core.clock.now() + AWAIT_BACKEND).await,
-                Some(Step::Call(call)) => match self.perform(&call).await {
+                Some(Step::Call(call)) => match trace::scope(trace_id, self.perform(&call)).await {
                     Some(outcome) => ended = Some((call, outcome)),
                     None => return,
                 },
@@ -168,7 +175,7 @@ impl Worker {
             answer = answer => {
                 let now = self.core.clock.now();
                 self.entry.with(|cell| match &answer {
-                    Ok(Some(_)) => cell.seen_at = Some(now),
+                    Ok(Some(_)) => cell.seen = Some(Seen::by_act(now)),
                     Ok(None) => {}
                     Err(error) => cell.erred(what.function(), &error.to_string(), now),
                 });

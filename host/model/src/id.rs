@@ -15,7 +15,7 @@ pub struct InvalidName {
 }
 
 impl InvalidName {
-    fn new(what: &'static str, given: &str, rule: &'static str) -> Self {
+    pub(crate) fn new(what: &'static str, given: &str, rule: &'static str) -> Self {
         // A name of a megabyte must not become a message of a megabyte.
         let given = given.chars().take(80).collect();
         Self { what, given, rule }

@@ -12,6 +12,7 @@ mod signal;
 mod spec;
 mod status;
 mod text;
+mod trace;
 mod units;
 
 pub use exit::Exit;
@@ -26,4 +27,5 @@ pub use spec::{
 };
 pub use status::{Found, Health, Inspection, Key, LogOptions, Page, Report, State, Status, Unknown, Workload};
 pub use text::{is_deceptive, one_line};
+pub use trace::TraceId;
 pub use units::{Cpus, Size, Timestamp};

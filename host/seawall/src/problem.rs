@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use seawall_backend::{Error as BackendError, Fault, FaultKind};
-use seawall_model::InvalidSpec;
+use seawall_model::{InvalidSpec, TraceId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What kind of problem it is: a stable word that programs may act on.
@@ -182,7 +182,7 @@ pub(crate) struct Problem {
     #[serde(rename = "type")]
     pub(crate) kind: Kind,
     /// The kind in words.
-    pub(crate) title: String,
+    pub(crate) title: Box<str>,
     /// The HTTP status, again.
     pub(crate) status: u16,
     /// What happened, to what, and what to do next.
@@ -196,6 +196,9 @@ pub(crate) struct Problem {
     /// What cut the plugin's call off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fault: Option<Box<FaultDetail>>,
+    /// Within which trace it was met: lines of the daemon's log carry it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trace_id: Option<TraceId>,
 }
 
 /// What cut a plugin's call off.
@@ -215,12 +218,13 @@ impl Problem {
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
         Self {
             kind,
-            title: kind.title().to_owned(),
+            title: kind.title().into(),
             status: kind.status(),
             detail: detail.into(),
             problems: Vec::new(),
             retry_after_ms: None,
             fault: None,
+            trace_id: None,
         }
     }
 

@@ -51,7 +51,8 @@ impl Pruning {
 /// Adds an event and gives it its id.
 pub(crate) async fn add(event: &Event, connection: &mut SqliteConnection) -> Result<Event, Error> {
     let added = sqlx::query(
-        "INSERT INTO events (at, kind, session, name, backend, incarnation, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO events (at, kind, session, name, backend, incarnation, message, trace) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )
     .bind(int(event.at.as_millis()))
     .bind(event.kind.as_str())
@@ -60,6 +61,7 @@ pub(crate) async fn add(event: &Event, connection: &mut SqliteConnection) -> Res
     .bind(event.backend.as_ref().map(|name| name.as_str()))
     .bind(event.incarnation.map(int))
     .bind(event.message.as_str())
+    .bind(event.trace_id.map(|id| id.to_string()))
     .execute(connection)
     .await?;
     Ok(Event { id: added.last_insert_rowid().unsigned_abs(), ..event.clone() })
@@ -97,6 +99,7 @@ fn event(id: u64, row: &SqliteRow) -> Result<Event, Box<dyn std::error::Error + 
         backend: row.try_get::<Option<&str>, _>("backend")?.map(str::parse).transpose()?,
         incarnation: row.try_get::<Option<i64>, _>("incarnation")?.map(i64::unsigned_abs),
         message: row.try_get("message")?,
+        trace_id: row.try_get::<Option<&str>, _>("trace")?.map(str::parse).transpose()?,
     })
 }
 

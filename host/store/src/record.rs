@@ -2,7 +2,7 @@
 
 use seawall_model::{
     BackendName, Desired, Exit, Health, Incarnation, SessionId, SessionName, SessionSpec, SessionState, Signal,
-    Timestamp,
+    Timestamp, TraceId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -106,6 +106,9 @@ pub struct Event {
     pub incarnation: Option<Incarnation>,
     /// In words.
     pub message: String,
+    /// Within which trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<TraceId>,
 }
 
 /// One write. The writes of one call of [`Store::write`](crate::Store::write) happen together or not at all.

@@ -5,6 +5,7 @@ mod adoption;
 mod backends;
 mod bulkhead;
 mod crash;
+mod explained;
 mod fake;
 mod house;
 mod lies;

@@ -6,8 +6,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
-use seawall_backend::LogStream;
-use seawall_model::{LogOptions, Timestamp};
+use seawall_backend::{LogStream, trace};
+use seawall_model::{LogOptions, Timestamp, TraceId};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +51,8 @@ pub(super) async fn open(
 
 /// The header and the bytes of each chunk, until the stream ends, breaks, or the daemon goes down.
 fn framed(logs: LogStream, drain: CancellationToken) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
+    // The body is written after the request's trace is over.
+    let trace_id = trace::current();
     stream::unfold(Some(logs), move |logs| {
         let drain = drain.clone();
         async move {
@@ -59,8 +61,8 @@ fn framed(logs: LogStream, drain: CancellationToken) -> impl Stream<Item = Resul
                 biased;
                 // Cancel-safe: the stream is dropped with the daemon.
                 () = drain.cancelled() => {
-                    let problem = Problem::new(Kind::ShuttingDown, "the daemon is shutting down; the session goes on");
-                    return Some((vec![frame::error(&problem)], None));
+                    let detail = "the daemon is shutting down; the session goes on";
+                    return Some((vec![broken(Kind::ShuttingDown, detail, trace_id)], None));
                 }
                 // Cancel-safe: a stream keeps what was not taken.
                 next = logs.next() => next,
@@ -69,10 +71,15 @@ fn framed(logs: LogStream, drain: CancellationToken) -> impl Stream<Item = Resul
                 Ok(chunk) => Some((vec![frame::header(&chunk), chunk.bytes], Some(logs))),
                 Err(error) => {
                     let detail = format!("the log broke off: {}", crate::exit::chain(&error));
-                    Some((vec![frame::error(&Problem::new(Kind::Unavailable, detail))], None))
+                    Some((vec![broken(Kind::Unavailable, detail, trace_id)], None))
                 }
             }
         }
     })
     .flat_map(|pieces| stream::iter(pieces.into_iter().map(Ok)))
+}
+
+/// What is sent when the stream cannot go on.
+fn broken(kind: Kind, detail: impl Into<String>, trace_id: Option<TraceId>) -> Bytes {
+    frame::error(&Problem { trace_id, ..Problem::new(kind, detail) })
 }

@@ -19,6 +19,7 @@ mod sessions;
 mod state;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod until;
 
 use axum::Router;
@@ -56,5 +57,6 @@ pub(crate) fn router(api: Api) -> Router {
         .fallback(respond::no_such_address)
         .method_not_allowed_fallback(respond::no_such_method)
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
+        .layer(axum::middleware::from_fn(trace::follow))
         .with_state(api)
 }

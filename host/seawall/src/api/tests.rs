@@ -360,3 +360,31 @@ async fn events_go_on_where_a_reader_left_off() {
     assert_eq!(ids(&text).len(), 1, "{text}");
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_request_goes_on_with_the_trace_of_its_caller() {
+    let daemon = Daemon::start().await;
+    let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let traced = |request: reqwest::RequestBuilder| async {
+        let response = request.header("traceparent", format!("00-{id}-00f067aa0ba902b7-01")).send().await.unwrap();
+        let answer = response.headers()["traceresponse"].to_str().unwrap().to_owned();
+        assert!(answer.starts_with(&format!("00-{id}-")) && answer.len() == 55, "{answer}");
+        response.json::<Value>().await.unwrap()
+    };
+    let missing = traced(daemon.http.get("http://s/v1/sessions/nobody")).await;
+    assert_eq!(missing["trace_id"], id);
+    let spec = json!({"backend": "fake", "name": "web", "labels": {"bad": "yes"}});
+    let refused = traced(daemon.http.post("http://s/v1/sessions?wait=true").json(&spec)).await;
+    assert_eq!((&refused["trace_id"], &refused["status"]), (&json!(id), &json!(422)));
+
+    let spec = json!({"backend": "fake", "name": "web"});
+    traced(daemon.http.post("http://s/v1/sessions?wait=true").json(&spec)).await;
+    let (_, why) = daemon.send(Method::GET, "/v1/sessions/web/why").await;
+    assert_eq!(why["observed"]["by"], json!({"kind": "act", "trace_id": id}));
+
+    let own = daemon.http.get("http://s/v1/sessions/nobody").send().await.unwrap();
+    let answer = own.headers()["traceresponse"].to_str().unwrap().to_owned();
+    let problem = own.json::<Value>().await.unwrap();
+    assert!(answer.contains(problem["trace_id"].as_str().unwrap()) && problem["trace_id"] != id, "{answer}");
+    daemon.stop().await;
+}

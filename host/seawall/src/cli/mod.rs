@@ -202,15 +202,16 @@ fn report(global: &Global, failure: &Failure) {
     };
 }
 
+/// What helps to find out more about a failure that is not the caller's.
 fn frames(err: &mut impl std::io::Write, failure: &Failure) -> std::io::Result<()> {
-    if let Failure::Daemon(problem) = failure
-        && let Some(fault) = &problem.fault
-    {
-        for frame in &fault.backtrace {
-            writeln!(err, "    in {}", printable(frame))?;
-        }
+    let Failure::Daemon(problem) = failure else { return Ok(()) };
+    for frame in problem.fault.iter().flat_map(|fault| &fault.backtrace) {
+        writeln!(err, "    in {}", printable(frame))?;
     }
-    Ok(())
+    match problem.trace_id {
+        Some(id) if problem.status >= 500 => writeln!(err, "    trace {id} in the daemon's log"),
+        _ => Ok(()),
+    }
 }
 
 /// A failure as the API would have said it, with the exit code beside it.

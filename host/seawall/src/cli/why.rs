@@ -6,8 +6,8 @@ use clap::Args;
 use seawall_backend::breaker::{BreakerState, BreakerStatus};
 use seawall_backend::limit::{LimitStats, PoolStats};
 use seawall_backend::quarantine::Quarantined;
-use seawall_control::{LastError, OpenAct, Restart, Retry, Why as Answer};
-use seawall_model::Timestamp;
+use seawall_control::{LastError, Look, OpenAct, Restart, Retry, Why as Answer};
+use seawall_model::{Timestamp, TraceId};
 use seawall_store::Act;
 
 use super::Global;
@@ -39,7 +39,10 @@ fn describe(why: &Answer, now: Timestamp) -> String {
         Some(last) => format!("{} ({last})", observed.state),
         None => observed.state.to_string(),
     };
-    let seen = observed.at.map_or_else(|| "not seen since the daemon started".to_owned(), |at| seen(now, at));
+    let seen = match observed.at {
+        None => "not seen since the daemon started".to_owned(),
+        Some(at) => format!("seen {}", looked(now, at, observed.by)),
+    };
     let mut text = facts(&[
         ("session", Some(format!("{} {}", why.session, why.name))),
         ("why", Some(why.summary.clone())),
@@ -57,25 +60,36 @@ fn describe(why: &Answer, now: Timestamp) -> String {
                 None => format!("{}, not configured", why.backend.name),
             }),
         ),
-        ("check failed", known.and_then(|known| known.error.clone())),
-        ("looked at", known.and_then(|known| known.swept_at).map(|at| format!("{} ago", age(now, at)))),
+        (
+            "check failed",
+            known.and_then(|known| known.error.as_ref().map(|error| format!("{error}{}", traced(known.trace_id)))),
+        ),
+        ("looked at", known.and_then(|known| known.swept_at.map(|at| looked(now, at, known.swept_by)))),
         ("breaker", known.map(|known| breaker(&known.bulkhead.breaker))),
         ("permits", known.map(|known| permits(&known.bulkhead.permits))),
     ]);
     for condition in known.iter().flat_map(|known| &known.conditions) {
-        let line = format!("! {} for {}: {}\n", condition.kind, age(now, condition.since), condition.message);
+        let (kind, trace) = (&condition.kind, traced(condition.trace_id));
+        let line = format!("! {kind} for {}: {}{trace}\n", age(now, condition.since), condition.message);
         text.push_str(&super::printable(&line));
     }
     text.push_str(&quarantine(&why.quarantine));
-    for LastError { at, times, function, message } in &why.errors {
+    for LastError { at, times, function, message, trace_id } in &why.errors {
         let times = if *times == 1 { String::new() } else { format!(", {times} times in a row") };
-        text.push_str(&super::printable(&format!("  {} ago{times}: {function}: {message}\n", age(now, *at))));
+        let (ago, trace) = (age(now, *at), traced(*trace_id));
+        text.push_str(&super::printable(&format!("  {ago} ago{times}: {function}: {message}{trace}\n")));
     }
     text
 }
 
-fn seen(now: Timestamp, at: Timestamp) -> String {
-    format!("seen {} ago", age(now, at))
+fn looked(now: Timestamp, at: Timestamp, by: Option<Look>) -> String {
+    let by = by.map_or_else(String::new, |by| format!(" by {by}"));
+    format!("{} ago{by}", age(now, at))
+}
+
+/// The trace of what went wrong: what the daemon's log says of it is found by that.
+fn traced(id: Option<TraceId>) -> String {
+    id.map_or_else(String::new, |id| format!(" (trace {id})"))
 }
 
 fn open_act(act: &OpenAct, now: Timestamp) -> String {
@@ -164,7 +178,8 @@ mod tests {
             "desired": "running",
             "observed": {
                 "state": "unknown", "last_state": "running", "incarnation": 3,
-                "at": "2026-11-22T01:00:00.000Z", "reason": "the plugin's `inspect` trapped: unreachable"
+                "at": "2026-11-22T01:00:00.000Z",
+                "by": {"kind": "full", "number": 17, "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"}, "reason": "the plugin's `inspect` trapped: unreachable"
             },
             "act": {"act": {"stop": {"signal": "SIGTERM", "kill_at": "2026-11-22T01:00:15.000Z"}}, "incarnation": 3,
                 "since": "2026-11-22T01:00:05.000Z"},
@@ -188,7 +203,8 @@ mod tests {
                     "host": {"permits": 125, "in_flight": 20, "queued": 0, "refused": 0}
                 }
             }},
-            "errors": [{"at": "2026-11-22T01:00:09.000Z", "times": 2, "function": "inspect", "message": "trapped"}]
+            "errors": [{"at": "2026-11-22T01:00:09.000Z", "times": 2, "function": "inspect", "message": "trapped",
+                "trace_id": "00f067aa0ba902b74bf92f3577b34da6"}]
         }))
         .unwrap();
         let now = "2026-11-22T01:00:10.000Z";

@@ -40,6 +40,7 @@ pub(crate) fn event(message: &str) -> Event {
         backend: Some("docker".parse().unwrap()),
         incarnation: Some(1),
         message: message.to_owned(),
+        trace_id: Some(seawall_model::TraceId::random()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use crate::common::session;
+use crate::common::{event, session};
 use seawall_store::{OpenError, Store, Write};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
@@ -107,8 +107,24 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     newer.close().await.unwrap();
     let before = fs::read(dir.path().join("seawall.db")).unwrap();
     let refused = Store::open(dir.path()).await.unwrap_err();
-    assert!(matches!(refused, OpenError::NewerSchema { found: 9, known: 1, .. }), "{refused:?}");
+    assert!(matches!(refused, OpenError::NewerSchema { found: 9, known: 2, .. }), "{refused:?}");
     assert!(fs::read(dir.path().join("seawall.db")).unwrap() == before, "it was not changed");
+}
+
+#[tokio::test]
+async fn a_database_of_an_older_schema_is_brought_up_to_date_and_keeps_what_it_has() {
+    let dir = filled().await;
+    let mut older = raw(dir.path()).await;
+    for step in ["ALTER TABLE events DROP COLUMN trace", "DELETE FROM _sqlx_migrations WHERE version > 1"] {
+        sqlx::raw_sql(step).execute(&mut older).await.unwrap();
+    }
+    older.close().await.unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    assert_eq!(store.load().await.unwrap().sessions.len(), 200);
+    let event = event("it was brought up to date");
+    store.write(vec![Write::Event(event.clone())]).await.unwrap();
+    assert_eq!(store.events(None, 10).await.unwrap()[0].trace_id, event.trace_id);
+    store.close().await;
 }
 
 #[tokio::test]
