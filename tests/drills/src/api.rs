@@ -20,8 +20,11 @@ pub(crate) fn ask(home: &Home, method: &str, target: &str, body: Option<&Value>)
     let body = body.map(Value::to_string);
     match home.http(method, target, body.as_deref()) {
         Ok(answer) if (200..300).contains(&answer.status) => Told::Yes(answer.json()),
-        // A store that cannot write, a daemon that ends: what was asked may have been done.
-        Ok(answer) if answer.status >= 500 => Told::Silence(answer.text()),
+        // A store that cannot write, a daemon that ends: what was asked may have been done. A backend that is busy or
+        // away is asked before anything is changed.
+        Ok(answer) if answer.status >= 500 && (answer.status != 503 || answer.text().contains("shutting_down")) => {
+            Told::Silence(answer.text())
+        }
         Ok(answer) => Told::No(answer.status, answer.text()),
         Err(error) => Told::Silence(error.to_string()),
     }

@@ -24,12 +24,16 @@ const FULL: (u32, u32) = (200, 20);
 /// The longest that a daemon may live, from its start.
 const LONGEST_LIFE: Duration = Duration::from_millis(1200);
 
+/// The longest pause between two requests of a client.
+const BREATH: Duration = Duration::from_millis(30);
+
 pub(crate) fn play(course: &mut Course) -> Result<()> {
     let (kills, between) = if course.full { FULL } else { SHORT };
     let engine = course.engine()?;
     let mut stage = Stage::set(engine, &course.interrupt, "")?;
     let mut rng = course.rng(0);
-    let mut clients: Vec<Client> = stage.backends().into_iter().map(|backend| Client::new(backend, &mut rng)).collect();
+    let mut clients: Vec<Client> =
+        stage.backends().into_iter().map(|backend| Client::new(backend, BREATH, &mut rng)).collect();
     // What is compiled once must not be compiled at each start.
     stage.serve()?;
     stage.kill()?;

@@ -33,6 +33,7 @@ const MOST: usize = 6;
 /// A client.
 pub(crate) struct Client {
     backend: &'static str,
+    breath: Duration,
     rng: StdRng,
     made: u64,
     pub(crate) ledger: Ledger,
@@ -43,9 +44,10 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(backend: &'static str, rng: &mut StdRng) -> Self {
+    /// Pauses for up to `breath` between two requests.
+    pub(crate) fn new(backend: &'static str, breath: Duration, rng: &mut StdRng) -> Self {
         let rng = StdRng::seed_from_u64(rng.random());
-        Self { backend, rng, made: 0, ledger: Ledger::new(), answered: 0, cut_off: 0 }
+        Self { backend, breath, rng, made: 0, ledger: Ledger::new(), answered: 0, cut_off: 0 }
     }
 
     /// Asks for one thing after the other until it is told to stop.
@@ -54,8 +56,8 @@ impl Client {
             let before = self.cut_off;
             self.step(home);
             // Without a daemon there is nothing to wait for but time.
-            let pause = if self.cut_off > before { 20 } else { self.rng.random_range(0..30) };
-            std::thread::sleep(Duration::from_millis(pause));
+            let pause = if self.cut_off > before { 1.0 } else { self.rng.random_range(0.0..1.0) };
+            std::thread::sleep(self.breath.mul_f64(pause));
         }
     }
 

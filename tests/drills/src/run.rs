@@ -10,7 +10,7 @@ use seawall_testing::interrupt::Interrupt;
 use serde::{Deserialize, Serialize};
 
 use crate::report::{Report, Tally};
-use crate::{crash, outside};
+use crate::{crash, engine, outside};
 
 /// What can be drilled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ use crate::{crash, outside};
 pub enum Drill {
     /// `kill -9` of the daemon at random instants, under load.
     Crash,
+    /// The Docker Engine hung, killed, stopped and restarted, under load.
+    Engine,
     /// Sessions killed, removed, renamed and imitated behind the daemon's back.
     Outside,
 }
@@ -47,16 +49,18 @@ pub(crate) struct Course {
     pub(crate) seed: u64,
     pub(crate) interrupt: Interrupt,
     pub(crate) tally: Tally,
+    began: Instant,
 }
 
 impl Drill {
     /// All, in the order in which they are run.
-    pub const ALL: [Self; 2] = [Self::Crash, Self::Outside];
+    pub const ALL: [Self; 3] = [Self::Crash, Self::Engine, Self::Outside];
 
     /// As it is typed.
     pub fn name(self) -> &'static str {
         match self {
             Self::Crash => "crash",
+            Self::Engine => "engine",
             Self::Outside => "outside",
         }
     }
@@ -64,6 +68,7 @@ impl Drill {
     fn play(self, course: &mut Course) -> Result<()> {
         match self {
             Self::Crash => crash::play(course),
+            Self::Engine => engine::play(course),
             Self::Outside => outside::play(course),
         }
     }
@@ -77,7 +82,7 @@ impl Course {
 
     /// How far it is.
     pub(crate) fn note(&self, text: impl std::fmt::Display) {
-        eprintln!("   {}: {text}", self.drill.name());
+        eprintln!("   {} [{:3.0} s] {text}", self.drill.name(), self.began.elapsed().as_secs_f64());
     }
 
     /// An engine of its own, or `None` after the report was told that Docker is left out.
@@ -97,9 +102,9 @@ impl Course {
 /// Runs one drill and everything it needs, and takes it down again.
 pub fn run(drill: Drill, full: bool, seed: Option<u64>, interrupt: &Interrupt) -> Report {
     let seed = seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
-    let mut course = Course { drill, full, seed, interrupt: interrupt.clone(), tally: Tally::default() };
-    course.note(format_args!("{}, seed {seed}", if full { "at full length" } else { "shortened" }));
     let began = Instant::now();
+    let mut course = Course { drill, full, seed, interrupt: interrupt.clone(), tally: Tally::default(), began };
+    course.note(format_args!("{}, seed {seed}", if full { "at full length" } else { "shortened" }));
     let played = drill.play(&mut course);
     let error = played.err().map(|error| format!("{error:#}"));
     Report::new(drill, seed, full, began.elapsed(), course.tally, error)

@@ -125,6 +125,19 @@ impl Stage {
         self.asked("POST", &format!("/v1/sessions/{name}/stop?wait=true"), None)
     }
 
+    /// Starts one that is over, and waits until it runs.
+    pub(crate) fn start(&self, name: &str) -> Result<Session> {
+        self.asked("POST", &format!("/v1/sessions/{name}/start?wait=true"), None)
+    }
+
+    /// Removes one, and waits until it is gone.
+    pub(crate) fn remove(&self, name: &str) -> Result<()> {
+        match ask(&self.home, "DELETE", &format!("/v1/sessions/{name}?force=true&wait=true"), None) {
+            Told::Yes(_) => Ok(()),
+            Told::No(_, why) | Told::Silence(why) => bail!("remove {name}: {why}"),
+        }
+    }
+
     /// One session.
     pub(crate) fn session(&self, name: &str) -> Result<Session> {
         self.asked("GET", &format!("/v1/sessions/{name}"), None)

@@ -15,6 +15,11 @@ fn a_daemon_killed_at_any_instant_loses_doubles_and_orphans_nothing() {
 }
 
 #[test]
+fn an_engine_that_hangs_dies_or_restarts_under_load_costs_no_session() {
+    drill(Drill::Engine);
+}
+
+#[test]
 fn what_happens_behind_the_daemons_back_ends_as_the_policy_says() {
     drill(Drill::Outside);
 }
