@@ -10,6 +10,7 @@
 //! Deliberately absent: wasmtime, Docker, the store. Whoever drives backends needs none of them.
 
 pub mod breaker;
+mod ceiling;
 pub mod changes;
 mod class;
 mod deadline;

@@ -19,6 +19,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::Class;
+pub use crate::ceiling::Ceiling;
+use crate::ceiling::Wide;
 use crate::changes::{Change, Changes};
 use crate::stack::Refuse;
 
@@ -105,22 +107,6 @@ impl From<Class> for Kind {
             // Opening a stream is a call like any other.
             Class::Observe | Class::Control | Class::Stream => Self::Call,
         }
-    }
-}
-
-/// The ceiling over all backends of a host. A clone is the same ceiling.
-#[derive(Clone, Debug)]
-pub struct Ceiling(Arc<Pool>);
-
-impl Ceiling {
-    /// So many calls in flight on the whole host.
-    pub fn new(permits: usize) -> Self {
-        Self(Arc::new(Pool::new(permits, Duration::ZERO)))
-    }
-
-    /// What it has seen. Callers that wait for it are counted by their backend's limit.
-    pub fn stats(&self) -> PoolStats {
-        self.0.stats()
     }
 }
 
@@ -239,7 +225,7 @@ impl Pool {
 #[derive(Debug)]
 pub struct Permit {
     _narrow: OwnedSemaphorePermit,
-    _wide: Option<OwnedSemaphorePermit>,
+    _wide: Option<Wide>,
 }
 
 /// The right to keep one stream open. Given back when dropped.
@@ -281,14 +267,14 @@ impl Limit {
     pub async fn acquire(&self, class: Class) -> Result<Permit, Full> {
         let kind = Kind::from(class);
         let pool = self.0.pool(kind);
-        let ceiling = (kind != Kind::Probe).then_some(&self.0.ceiling.0.free);
+        let ceiling = (kind != Kind::Probe).then_some(&self.0.ceiling);
         // Free permits are taken without a timer: this is the way of nearly every call. A narrow one is kept while the wide
         // one is waited for, or its place in the queue would be lost.
         let narrow = pool.free.clone().try_acquire_owned().ok();
         let wide = match (&narrow, ceiling) {
             (None, _) => None,
             (Some(_), None) => Some(None),
-            (Some(_), Some(ceiling)) => ceiling.clone().try_acquire_owned().ok().map(Some),
+            (Some(_), Some(ceiling)) => ceiling.try_acquire().map(Some),
         };
         match (narrow, wide) {
             (Some(narrow), Some(wide)) => Ok(Permit { _narrow: narrow, _wide: wide }),
@@ -299,7 +285,7 @@ impl Limit {
                         None => pool.free.clone().acquire_owned().await.ok()?,
                     };
                     let wide = match ceiling {
-                        Some(ceiling) => Some(ceiling.clone().acquire_owned().await.ok()?),
+                        Some(ceiling) => Some(ceiling.acquire().await?),
                         None => None,
                     };
                     Some(Permit { _narrow: narrow, _wide: wide })

@@ -1,6 +1,6 @@
 //! The daemon's life in its process: starts the [`App`], says that it is ready, and ends it on a signal.
 //!
-//! SIGINT and SIGTERM alike begin the end; a second one cuts it short (A8).
+//! SIGINT and SIGTERM alike begin the end; a second one cuts it short (A8). SIGHUP has the configuration read again.
 
 use std::io::Write as _;
 
@@ -31,6 +31,8 @@ pub(crate) fn run(settings: Settings) -> Result<u8, Failure> {
 
 async fn live(settings: Settings) -> Result<u8, Failure> {
     let mut signals = Signals::new().context("failed to listen for signals")?;
+    // From the beginning: without a listener it would end the daemon.
+    let mut hangup = signal(SignalKind::hangup()).context("failed to listen for signals")?;
     let app = tokio::select! {
         app = App::start(&settings) => app?,
         name = signals.next() => {
@@ -39,7 +41,13 @@ async fn live(settings: Settings) -> Result<u8, Failure> {
         }
     };
     ready(&settings, &app);
-    let name = signals.next().await;
+    let name = loop {
+        tokio::select! {
+            // Cancel-safe, both: a signal that was not received stays pending.
+            name = signals.next() => break name,
+            _ = hangup.recv() => app.reload(),
+        }
+    };
     let running = app.running();
     let mode = app.mode();
     info!(signal = name, sessions = running, "shutting down; a second signal cuts it short");

@@ -172,7 +172,9 @@ fn of_problem(kind: Kind) -> Code {
         }
         Kind::Denied => Code::Denied,
         Kind::NotFound => Code::NotFound,
-        Kind::Conflict | Kind::Ambiguous => Code::Conflict,
+        Kind::Conflict | Kind::Ambiguous | Kind::NeedsRestart => Code::Conflict,
+        Kind::Config => Code::Config,
+        Kind::Plugin => Code::Plugin,
         Kind::Unsupported => Code::Unsupported,
         Kind::Exhausted
         | Kind::Full

@@ -21,10 +21,12 @@ mod config;
 mod daemon;
 mod embedded;
 mod exit;
+mod loading;
 mod logging;
 #[doc(hidden)]
 pub mod outside;
 mod problem;
+mod reload;
 mod schema;
 
 /// The program: reads the command line, does what it says, and gives the exit code.

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::api::{Frame, FrameReader, Version, router};
 use crate::config::{Document, Overrides, Settings};
+use crate::reload::Reload;
 use crate::schema::Schema;
 
 /// What a configuration file comes to, written as one.
@@ -96,9 +97,10 @@ impl Api {
     /// One is no schema.
     pub fn new(control: Control, schemas: &BTreeMap<BackendName, String>) -> Result<Self, String> {
         let schema = |(name, text): (&BackendName, &String)| Ok((name.clone(), Schema::new(text)?));
-        let options = schemas.iter().map(schema).collect::<Result<_, String>>()?;
+        let options = schemas.iter().map(schema).collect::<Result<BTreeMap<_, _>, String>>()?;
         let version = Version { version: "0", api: 1, store: String::new(), pid: 1, started_at: Timestamp::now() };
-        Ok(Self(TowerToHyperService::new(router(crate::api::Api::new(control, version, options)))))
+        let api = crate::api::Api::new(control, version, options.into(), Reload::never());
+        Ok(Self(TowerToHyperService::new(router(api))))
     }
 
     /// Answers a request; `None` if HTTP cannot carry it.

@@ -9,6 +9,10 @@ use seawall_backend::{Error as BackendError, Fault, FaultKind};
 use seawall_model::{InvalidSpec, TraceId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::app::StartError;
+use crate::exit::chain;
+use crate::reload::ReloadError;
+
 /// What kind of problem it is: a stable word that programs may act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
@@ -48,6 +52,12 @@ pub(crate) enum Kind {
     Unavailable,
     /// The backend is unhealthy, so that nothing new is placed on it.
     Unhealthy,
+    /// The configuration cannot be used.
+    Config,
+    /// Settings that are only read at the start are other ones.
+    NeedsRestart,
+    /// A plugin cannot be loaded.
+    Plugin,
     /// The daemon is going down.
     ShuttingDown,
     /// What the daemon keeps cannot be read or written.
@@ -57,7 +67,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 24] = [
         Self::Malformed,
         Self::Invalid,
         Self::Denied,
@@ -76,6 +86,9 @@ impl Kind {
         Self::Deadline,
         Self::Unavailable,
         Self::Unhealthy,
+        Self::Config,
+        Self::NeedsRestart,
+        Self::Plugin,
         Self::ShuttingDown,
         Self::Store,
         Self::Internal,
@@ -88,10 +101,10 @@ impl Kind {
             Self::Denied => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
-            Self::Conflict | Self::Ambiguous => 409,
+            Self::Conflict | Self::Ambiguous | Self::NeedsRestart => 409,
             Self::TooLarge => 413,
             Self::UnsupportedMedia => 415,
-            Self::Invalid => 422,
+            Self::Invalid | Self::Config | Self::Plugin => 422,
             Self::Exhausted => 429,
             Self::Store | Self::Internal => 500,
             Self::Unsupported => 501,
@@ -124,6 +137,9 @@ impl Kind {
             Self::Deadline => "deadline",
             Self::Unavailable => "unavailable",
             Self::Unhealthy => "unhealthy",
+            Self::Config => "config",
+            Self::NeedsRestart => "needs_restart",
+            Self::Plugin => "plugin",
             Self::ShuttingDown => "shutting_down",
             Self::Store => "store",
             Self::Internal => "internal",
@@ -150,6 +166,9 @@ impl Kind {
             Self::Deadline => "The plugin's call took too long",
             Self::Unavailable => "The engine cannot be reached",
             Self::Unhealthy => "The backend is unhealthy",
+            Self::Config => "The configuration cannot be used",
+            Self::NeedsRestart => "The daemon has to be restarted for that",
+            Self::Plugin => "A plugin cannot be loaded",
             Self::ShuttingDown => "The daemon is shutting down",
             Self::Store => "The daemon's store failed",
             Self::Internal => "Internal error",
@@ -299,6 +318,42 @@ impl From<BackendError> for Problem {
             BackendError::Open { retry_after } => Self::not_asked(Kind::Open, &text, retry_after),
             BackendError::Quarantined { retry_after, .. } => Self::not_asked(Kind::Quarantined, &text, retry_after),
             BackendError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<ReloadError> for Problem {
+    fn from(error: ReloadError) -> Self {
+        let text = chain(&error);
+        let wrong = |kind, field: String, message: String| {
+            let problems = vec![seawall_model::Problem { field, message }];
+            Self { problems, ..Self::new(kind, text.clone()) }
+        };
+        match error {
+            ReloadError::Config(error) | ReloadError::Load(StartError::Config(error)) => match error.key() {
+                Some(key) => wrong(Kind::Config, key.to_owned(), error.to_string()),
+                None => Self::new(Kind::Config, text),
+            },
+            ReloadError::NeedsRestart(names) => {
+                let message = "it cannot change while the daemon runs";
+                let problem = |field| seawall_model::Problem { field, message: message.to_owned() };
+                let problems = names.into_iter().map(problem).collect();
+                Self { problems, ..Self::new(Kind::NeedsRestart, text) }
+            }
+            ReloadError::Load(
+                ref error @ (StartError::Plugin { ref backend, .. } | StartError::NoPlugin { ref backend, .. }),
+            ) => wrong(Kind::Plugin, format!("backend.{backend}.plugin"), chain(error)),
+            ReloadError::Load(
+                StartError::Locked(_)
+                | StartError::Store(_)
+                | StartError::Storage { .. }
+                | StartError::SocketTooLong { .. }
+                | StartError::SocketInUse { .. }
+                | StartError::Socket { .. }
+                | StartError::Runtime(_)
+                | StartError::Control(_),
+            ) => Self::new(Kind::Internal, text),
+            ReloadError::ShuttingDown => Self::new(Kind::ShuttingDown, text),
         }
     }
 }

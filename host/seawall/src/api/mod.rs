@@ -13,6 +13,7 @@ mod extract;
 mod frame;
 mod health;
 mod logs;
+mod reload;
 mod respond;
 mod server;
 mod sessions;
@@ -29,7 +30,7 @@ pub(crate) use events::Missed;
 pub(crate) use frame::{Frame, FrameReader, header as frame_header};
 pub(crate) use server::{Server, bind, check_path};
 pub(crate) use sessions::Downed;
-pub(crate) use state::{Api, Version};
+pub(crate) use state::{Api, Schemas, Version};
 pub(crate) use until::Until;
 
 /// The largest body that is read.
@@ -51,6 +52,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v1/backends", get(backends::list))
         .route("/v1/backends/{name}", get(backends::show))
         .route("/v1/down", post(sessions::down))
+        .route("/v1/reload", post(reload::reload))
         .route("/v1/version", get(health::version))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))

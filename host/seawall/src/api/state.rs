@@ -1,13 +1,14 @@
 //! What every handler is given.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use seawall_control::Control;
 use seawall_model::{BackendName, InvalidSpec, SessionSpec, Timestamp};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::reload::Reload;
 use crate::schema::Schema;
 
 /// What every handler is given. Cheap to clone.
@@ -19,7 +20,38 @@ pub(crate) struct Api {
     pub(crate) version: Arc<Version>,
     /// Cancelled when streams must come to their end.
     pub(crate) drain: CancellationToken,
-    options: Arc<BTreeMap<BackendName, Schema>>,
+    /// Has the configuration read again.
+    pub(crate) reload: Reload,
+    schemas: Schemas,
+}
+
+/// What `options` of new sessions are checked against, by backend. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Schemas(Arc<RwLock<BTreeMap<BackendName, Arc<Schema>>>>);
+
+impl Schemas {
+    /// These take the place of those of their names.
+    pub(crate) fn put(&self, schemas: BTreeMap<BackendName, Schema>) {
+        let schemas = schemas.into_iter().map(|(name, schema)| (name, Arc::new(schema)));
+        self.0.write().unwrap_or_else(PoisonError::into_inner).extend(schemas);
+    }
+
+    /// These backends are there no longer.
+    pub(crate) fn remove(&self, names: &[BackendName]) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|name, _| !names.contains(name));
+    }
+
+    fn get(&self, name: &BackendName) -> Option<Arc<Schema>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+}
+
+impl From<BTreeMap<BackendName, Schema>> for Schemas {
+    fn from(schemas: BTreeMap<BackendName, Schema>) -> Self {
+        let all = Self::default();
+        all.put(schemas);
+        all
+    }
 }
 
 /// Who the daemon is: `GET /v1/version`.
@@ -39,8 +71,8 @@ pub(crate) struct Version {
 
 impl Api {
     /// With the schemas that `options` of new sessions are checked against.
-    pub(crate) fn new(control: Control, version: Version, options: BTreeMap<BackendName, Schema>) -> Self {
-        Self { control, version: Arc::new(version), drain: CancellationToken::new(), options: Arc::new(options) }
+    pub(crate) fn new(control: Control, version: Version, schemas: Schemas, reload: Reload) -> Self {
+        Self { control, version: Arc::new(version), drain: CancellationToken::new(), schemas, reload }
     }
 
     /// Checks `options` against the schema of the backend's plugin.
@@ -49,7 +81,7 @@ impl Api {
     /// Each field at fault.
     pub(crate) fn check_options(&self, spec: &SessionSpec) -> Result<(), InvalidSpec> {
         // A backend that is not configured is refused by the control plane, in better words.
-        let Some(schema) = self.options.get(&spec.backend) else { return Ok(()) };
+        let Some(schema) = self.schemas.get(&spec.backend) else { return Ok(()) };
         let problems = schema.problems("options", &serde_json::Value::Object(spec.options.clone()));
         if problems.is_empty() { Ok(()) } else { Err(InvalidSpec { problems }) }
     }

@@ -135,7 +135,7 @@ impl Daemon {
         };
         let socket = folder.path().join("s");
         let bound = bind(&socket).unwrap();
-        let api = Api::new(control.clone(), version, options);
+        let api = Api::new(control.clone(), version, options.into(), crate::reload::Reload::never());
         let drain = api.drain.clone();
         let server = Server::spawn(bound, router(api), drain);
         let http = reqwest::Client::builder().unix_socket(socket).build().unwrap();

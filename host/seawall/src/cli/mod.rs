@@ -10,6 +10,7 @@ mod events;
 mod format;
 mod logs;
 mod plugin;
+mod reload;
 mod run;
 mod serve;
 mod sessions;
@@ -82,6 +83,8 @@ enum Command {
     /// Plugin files; works without a daemon
     #[command(subcommand)]
     Plugin(plugin::Plugin),
+    /// Have the daemon read its configuration again: backends that changed are added, removed or restarted
+    Reload(reload::Reload),
     /// The daemon's configuration; works without a daemon
     #[command(subcommand)]
     Config(config::Config),
@@ -172,6 +175,7 @@ async fn ask(global: Global, command: Command) -> Result<u8, Failure> {
         Command::Wait(wait) => wait.run(&global, &client).await,
         Command::Events(events) => events.run(&global, &client).await,
         Command::Backend(backend) => backend.run(&global, &client).await,
+        Command::Reload(reload) => reload.run(&global, &client).await,
         Command::Serve(_) | Command::Plugin(_) | Command::Config(_) | Command::Completions { .. } => Ok(0),
     }
 }

@@ -41,6 +41,8 @@ pub(crate) enum ConfigError {
         file: PathBuf,
         /// Where in it, if it is known.
         place: Option<Place>,
+        /// The key, dotted, if it is known.
+        key: Option<String>,
         /// What, and what was meant.
         message: String,
     },
@@ -74,10 +76,19 @@ impl fmt::Display for At<'_> {
 }
 
 impl ConfigError {
+    /// What is wrong, by the name that the file has for it.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match self {
+            Self::Wrong { key, .. } => key.as_deref(),
+            Self::Given { name, .. } => Some(name),
+            Self::Read { .. } | Self::NoHome(_) => None,
+        }
+    }
+
     /// From the reader's own error, with what was probably meant.
     pub(crate) fn from_toml(file: &Path, text: &str, error: &toml::de::Error) -> Self {
         let place = error.span().map(|Range { start, .. }| Place::of(text, start));
-        Self::Wrong { file: file.to_owned(), place, message: suggest(error.message()) }
+        Self::Wrong { file: file.to_owned(), place, key: None, message: suggest(error.message()) }
     }
 }
 

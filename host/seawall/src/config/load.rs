@@ -68,7 +68,8 @@ impl Document {
 
     /// Something wrong about the value under `keys`, with its place.
     pub(crate) fn wrong(&self, keys: &[&str], message: impl Into<String>) -> ConfigError {
-        ConfigError::Wrong { file: self.path.clone(), place: self.place(keys), message: message.into() }
+        let key = Some(keys.join("."));
+        ConfigError::Wrong { file: self.path.clone(), place: self.place(keys), key, message: message.into() }
     }
 
     /// Where the deepest of `keys` that the file has stands.

@@ -44,6 +44,9 @@ pub(crate) struct Overrides {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Settings {
+    /// What flags and variables said.
+    #[serde(skip)]
+    pub(super) given: Overrides,
     /// Where everything is kept.
     pub(crate) data_dir: PathBuf,
     /// Where the API listens.
@@ -68,7 +71,7 @@ pub(crate) struct Settings {
     pub(crate) runtime: RuntimeConfig,
     /// The same, as it is written.
     #[serde(rename = "runtime")]
-    runtime_written: toml::Table,
+    pub(super) runtime_written: toml::Table,
     /// Calls in flight of all backends together.
     #[serde(skip)]
     pub(crate) ceiling: usize,
@@ -77,7 +80,7 @@ pub(crate) struct Settings {
     pub(crate) backend: BTreeMap<BackendName, Backend>,
     /// The same, as they are written, and those that are left out: a built-in one would else be there again.
     #[serde(rename = "backend")]
-    backend_written: BTreeMap<BackendName, Written>,
+    pub(super) backend_written: BTreeMap<BackendName, Written>,
     /// The file that was read, if any.
     #[serde(skip)]
     pub(crate) document: Option<Document>,
@@ -104,7 +107,7 @@ pub(crate) struct Backend {
     pub(crate) grants: Grants,
     /// The same, as it is written.
     #[serde(rename = "grants")]
-    written: toml::Table,
+    pub(super) written: toml::Table,
     /// The plugin's own configuration.
     pub(crate) config: toml::Table,
     /// How long calls may take.
@@ -116,13 +119,13 @@ pub(crate) struct Backend {
     pub(crate) limits: ClassOverrides,
     /// The same, as it is written.
     #[serde(rename = "limits")]
-    limits_written: toml::Table,
+    pub(super) limits_written: toml::Table,
 }
 
 /// A backend as the file has it.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
-enum Written {
+pub(super) enum Written {
     There(Box<Backend>),
     LeftOut { enabled: bool },
 }
@@ -143,6 +146,14 @@ impl Settings {
         Self::read(given, document)
     }
 
+    /// Reads again what these were read from.
+    ///
+    /// # Errors
+    /// Anything that is wrong, with its place.
+    pub(crate) fn again(&self) -> Result<Self, ConfigError> {
+        Self::load(self.given.clone())
+    }
+
     /// The same, of a file that was read already.
     ///
     /// # Errors
@@ -153,6 +164,7 @@ impl Settings {
     }
 
     fn assemble(given: Overrides, file: ConfigFile, document: Option<Document>) -> Result<Self, ConfigError> {
+        let again = given.clone();
         let deadline = file.shutdown_deadline.unwrap_or(Duration::from_secs(30));
         if !(Duration::from_millis(1)..=Duration::from_secs(24 * 3600)).contains(&deadline) {
             // It is added to a clock, which has an end.
@@ -195,6 +207,7 @@ impl Settings {
             return Err(invalid_control(&invalid, document.as_ref()));
         }
         Ok(Self {
+            given: again,
             plugins_dir: pick(given.plugins_dir, file.plugins_dir),
             supervisor: pick(given.supervisor, file.supervisor),
             shutdown: given.shutdown.or(file.shutdown).unwrap_or_default(),

@@ -24,3 +24,5 @@ mod intruder;
 mod mock;
 #[cfg(test)]
 mod process;
+#[cfg(test)]
+mod reload;

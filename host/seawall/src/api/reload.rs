@@ -1,0 +1,18 @@
+//! `POST /v1/reload`.
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+
+use super::Api;
+use super::extract::Query;
+use crate::problem::Problem;
+
+/// Nothing may be said about it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+pub(super) async fn reload(State(api): State<Api>, Query(Nothing {}): Query<Nothing>) -> Result<Response, Problem> {
+    Ok(axum::Json(api.reload.reload().await?).into_response())
+}
