@@ -17,6 +17,7 @@ mod deadline;
 mod error;
 pub mod limit;
 pub mod quarantine;
+pub mod redact;
 pub mod retry;
 pub mod stack;
 mod stream;

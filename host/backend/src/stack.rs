@@ -1,7 +1,7 @@
 //! The bulkhead round a backend: the one place where the mechanisms are put in order.
 //!
 //! ```text
-//!   retry( quarantine -> breaker asked -> permit -> breaker admits -> deadline( the call ) )
+//!   retry( quarantine -> breaker asked -> permit -> breaker admits -> redact( deadline( the call ) ) )
 //! ```
 //!
 //! - An open breaker and a quarantine answer before anything is waited for.
@@ -9,8 +9,10 @@
 //!   one call gets the probe's place.
 //! - The deadline runs from the first instruction of the call, not from the wait for a permit: waiting has a bound of its
 //!   own, and a slow queue must not look like a slow backend.
+//! - What the backend says went wrong is redacted before anybody keeps a word of it.
 //! - A health check goes round all but two: it has a permit of its own kind and the deadline. It is never refused by an
-//!   open breaker nor by a quarantine, and is not retried, so that what it says is the engine's real answer.
+//!   open breaker nor by a quarantine, and is not retried, so that what it says is the engine's real answer; it speaks of
+//!   the engine and of no session, so that it stands as it was said.
 //! - All tries of a call are within one trace: that of whoever calls, or else a new one.
 //! - Everything that is held is a guard, so a caller that goes away gives everything back and counts as nothing.
 
@@ -30,6 +32,7 @@ use crate::changes::Changes;
 use crate::deadline::within;
 use crate::limit::{Ceiling, Limit, LimitConfig, LimitStats, PoolStats};
 use crate::quarantine::{Quarantine, QuarantineConfig, Quarantined};
+use crate::redact::{About, Redact};
 use crate::retry::{RetryConfig, retrying};
 use crate::{Class, Deadlines, Error, ExecutionBackend, FaultKind, Info, LogStream, trace};
 
@@ -80,6 +83,7 @@ pub struct Bulkhead<B: ?Sized> {
     limit: Limit,
     breaker: Breaker,
     quarantine: Quarantine,
+    redact: Redact,
     changes: Changes,
     inner: B,
 }
@@ -106,17 +110,6 @@ struct Call<'a> {
     about: About<'a>,
 }
 
-/// Whose fault a fault may be.
-#[derive(Clone, Copy)]
-enum About<'a> {
-    /// The backend as a whole.
-    Backend,
-    /// One session.
-    Session(&'a SessionId),
-    /// One of many sessions: halving the batch will tell which.
-    Batch,
-}
-
 impl<'a> Call<'a> {
     fn of(function: &'static str, class: Class) -> Self {
         Self { function, class, about: About::Backend }
@@ -137,6 +130,7 @@ impl<B> Bulkhead<B> {
             limit: Limit::new(config.limit, ceiling, changes.clone()),
             breaker: Breaker::new(config.breaker, changes.clone()),
             quarantine: Quarantine::new(config.quarantine, changes.clone()),
+            redact: Redact::default(),
             changes,
             inner,
         }
@@ -157,6 +151,11 @@ impl<B: ?Sized> Bulkhead<B> {
     /// Its quarantine.
     pub fn quarantine(&self) -> &Quarantine {
         &self.quarantine
+    }
+
+    /// What its errors do not repeat.
+    pub fn redact(&self) -> &Redact {
+        &self.redact
     }
 
     /// What it tells of itself.
@@ -195,6 +194,7 @@ impl<B: ?Sized> Bulkhead<B> {
         let _permit = self.limit.acquire(call.class).await?;
         let admission = self.breaker.admit()?;
         let answer = within(call.function, self.deadlines.of(call.class), made).await;
+        let answer = answer.map_err(|error| self.redact.error(call.about, error));
         if let About::Session(session) = call.about {
             match &answer {
                 Err(error) if is_guests_fault(error) => {
@@ -215,7 +215,7 @@ impl<B: ExecutionBackend + ?Sized> Bulkhead<B> {
     fn inspect_from<'a>(&'a self, keys: &'a [Key], offset: usize) -> BoxFuture<'a, Result<Inspection, Error>> {
         Box::pin(async move {
             let call = Call::of("inspect", Class::Observe);
-            let call = if let [key] = keys { call.about(key) } else { Call { about: About::Batch, ..call } };
+            let call = if let [key] = keys { call.about(key) } else { Call { about: About::Batch(keys), ..call } };
             match self.call(call, || self.inner.inspect(keys)).await {
                 Ok(mut inspection) => {
                     inspection.shift(offset);
@@ -384,7 +384,7 @@ fn verdict<T>(answer: &Result<T, Error>, call: Call<'_>) -> Verdict {
         Error::Fault(_) => match call.about {
             About::Session(session) => failure(Some(session)),
             // Halving will tell.
-            About::Batch => Verdict::Nothing,
+            About::Batch(_) => Verdict::Nothing,
             About::Backend => failure(None),
         },
     }

@@ -23,6 +23,7 @@ use crate::core::Core;
 use crate::health::{BackendHealth, BackendStatus, Condition, HealthCell, watch};
 use crate::hints::Hints;
 use crate::look::Seen;
+use crate::secrets::SessionSecrets;
 use crate::sweep::Sweep;
 use crate::why::KnownBackend;
 
@@ -78,11 +79,12 @@ impl ConditionKind {
 
 impl Backend {
     pub(crate) fn new(
-        core: &Core,
+        core: &Arc<Core>,
         name: BackendName,
         driver: Arc<Bulkhead<dyn ExecutionBackend>>,
         generation: u64,
     ) -> Arc<Self> {
+        driver.redact().lend(SessionSecrets::new(core, &name));
         let health = HealthCell::new(core.clock.now());
         Arc::new(Self {
             name,

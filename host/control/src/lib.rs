@@ -41,6 +41,7 @@ mod look;
 mod observe;
 mod orphans;
 mod plan;
+mod secrets;
 mod settle;
 mod shutdown;
 mod state;

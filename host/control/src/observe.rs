@@ -124,7 +124,7 @@ fn plausible(at: Timestamp, session: &Draft, context: &Context<'_>) -> Timestamp
 }
 
 /// A text about a session without its secrets.
-pub(crate) fn clean(session: &Draft, text: String) -> String {
+fn clean(session: &Draft, text: String) -> String {
     match Redactor::of(&session.record.spec) {
         Some(secrets) => secrets.clean(text),
         None => text,

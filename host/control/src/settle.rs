@@ -10,7 +10,7 @@ use seawall_store::Act;
 
 use crate::draft::{Context, Draft};
 use crate::events::Kind;
-use crate::observe::{clean, observed, tell};
+use crate::observe::{observed, tell};
 use crate::plan::{Action, plan};
 
 /// What a worker does next.
@@ -199,8 +199,6 @@ fn succeeded(session: &mut Draft) {
 }
 
 fn failed(session: &mut Draft, call: &Call, error: &Error, context: &Context<'_>) {
-    // Engines like to repeat what they were given.
-    let error = &error.clone().map_texts(|text| clean(session, text));
     let never = match call {
         // What a create does not find is what the spec names: an image, a program.
         Call::Create => error.is_permanent() || matches!(error, Error::NotFound(_)),

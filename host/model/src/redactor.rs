@@ -21,13 +21,24 @@ pub struct Redactor {
 impl Redactor {
     /// For a session's environment. `None` if there is nothing to hide.
     pub fn of(spec: &SessionSpec) -> Option<Self> {
-        let mut secrets: Vec<Secret> = spec.env.values().filter(|value| !value.reveal().is_empty()).cloned().collect();
-        let several = spec.env.values().map(Secret::reveal).filter(|value| value.contains('\n'));
-        let lines = several.flat_map(str::lines).map(str::trim).filter(|line| line.len() >= LINE);
-        secrets.extend(lines.map(Secret::new));
-        // As it is where texts were made one line already.
-        let hidden = spec.env.values().map(Secret::reveal).filter(|value| value.contains(is_deceptive));
-        secrets.extend(hidden.map(|value| Secret::new(one_line(value.to_owned(), usize::MAX))));
+        Self::of_all([spec])
+    }
+
+    /// For the environments of many sessions.
+    pub fn of_all<'a>(specs: impl IntoIterator<Item = &'a SessionSpec>) -> Option<Self> {
+        let mut secrets = Vec::new();
+        for value in specs.into_iter().flat_map(|spec| spec.env.values()) {
+            secrets.push(value.clone());
+            let text = value.reveal();
+            if text.contains('\n') {
+                let lines = text.lines().map(str::trim).filter(|line| line.len() >= LINE);
+                secrets.extend(lines.map(Secret::new));
+            }
+            if text.contains(is_deceptive) {
+                // As it is where texts were made one line already.
+                secrets.push(Secret::new(one_line(text.to_owned(), usize::MAX)));
+            }
+        }
         secrets.retain(|secret| !secret.reveal().is_empty());
         if secrets.is_empty() {
             return None;

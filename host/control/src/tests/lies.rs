@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use seawall_backend::Error;
-use seawall_model::{Exit, Secret, SessionState, Timestamp};
+use seawall_backend::breaker::BreakerState;
+use seawall_backend::{BulkheadConfig, Error};
+use seawall_model::{Exit, Secret, SessionSpec, SessionState, Timestamp};
 
 use super::fake::{Chaos, Fake, Plans};
 use super::house::{House, code, drivers, name, restarting, spec};
@@ -132,5 +133,32 @@ async fn what_a_backend_says_of_a_session_later_keeps_its_secrets_too() {
     let told: Vec<_> = events.iter().map(|event| event.message.as_str()).collect();
     assert!(told.iter().any(|message| message.contains("[redacted] is not known yet")), "{told:?}");
     assert!(!told.iter().any(|message| message.contains("hunter2")), "{told:?}");
+    house.done().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_backend_says_of_many_sessions_keeps_the_secrets_of_each() {
+    let house = House::behind(&BulkheadConfig::default()).await;
+    let secrets = ["hunter2", "correct horse"];
+    let mut sessions = Vec::new();
+    for secret in secrets {
+        let env = BTreeMap::from([("TOKEN".to_owned(), Secret::new(secret))]);
+        sessions.push(house.running(SessionSpec { env, ..spec() }).await);
+    }
+    // Until sweeps alone look at them, all at once.
+    house.later(Duration::from_secs(60)).await;
+    for function in ["inspect", "list"] {
+        house.fake.always(function, Chaos::Error(Error::unavailable("neither hunter2 nor correct horse is known")));
+    }
+    house.eventually("the listing fails", || list_failed(&house).is_some()).await;
+    let breaker = || house.control.backends().into_iter().map(|backend| backend.bulkhead.breaker.state).next();
+    house.eventually("the breaker opens, and keeps the last words", || breaker() == Some(BreakerState::Open)).await;
+
+    let events = house.control.events(None, 10_000).await.unwrap();
+    let whys: Vec<_> = sessions.iter().map(|session| house.control.why(&session.id).unwrap()).collect();
+    let all = format!("{events:?} {whys:?} {:?}", house.control.backends());
+    assert!(all.contains("neither [redacted] nor [redacted] is known"), "{all}");
+    assert!(!all.contains("hunter2") && !all.contains("correct horse"), "{all}");
+    house.fake.calm();
     house.done().await;
 }

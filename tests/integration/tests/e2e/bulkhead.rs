@@ -178,3 +178,29 @@ fn calls_that_fill_a_backend_turn_others_away_after_their_wait_and_keep_no_check
     refused(&home, &["logs", "waits"], 66, &["not made yet"])?;
     Ok(())
 }
+
+#[test]
+fn what_a_plugin_says_of_its_sessions_is_told_without_their_secrets() -> Result<()> {
+    let told = r#"config.inspect = { error = { unavailable = { message = "hunter2 is not known" } } }"#;
+    let plugin = fixture("puppet")?.display().to_string();
+    let home = home(&format!("[backend.leak]\nplugin = {plugin:?}\n{told}\n"))?;
+    let _daemon = home.serve(true)?;
+    for name in ["one", "two"] {
+        run(&home, &["--backend", "leak", "--name", name, "--env", "TOKEN=hunter2"])?;
+    }
+    let clean = "[redacted] is not known";
+    let why = eventually("it is told why nobody knows of one", || {
+        let why = home.json(&["why", "one"])?;
+        Ok(why.to_string().contains(clean).then_some(why))
+    })?;
+    let status = eventually("the breaker opens", || {
+        let status = home.json(&["backend", "inspect", "leak"])?;
+        Ok((status["bulkhead"]["breaker"]["state"] != "closed").then_some(status))
+    })?;
+    let events = home.ok(&["events", "--json"])?;
+    ensure!(events.contains(clean), "nobody was told: {events}");
+    for said in [why.to_string(), status.to_string(), events, home.json(&["inspect", "two"])?.to_string(), home.log()] {
+        ensure!(!said.contains("hunter2"), "a secret was told: {said}");
+    }
+    Ok(())
+}
