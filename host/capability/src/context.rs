@@ -2,22 +2,28 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use seawall_model::Redactor;
+use seawall_backend::Error;
+use seawall_model::{Incarnation, Key, Redactor, SessionId};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use crate::bindings::types;
 use crate::budget::{Breach, Budget};
+use crate::convert::from_guest;
+use crate::error::HostError;
 use crate::grants::Granted;
 use crate::log::Log;
 use crate::wasi;
 
 /// What a plugin may do now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// At load: only `log` and `clock` work, and `config` answers nothing.
     Describe,
-    /// Any other call.
-    Serve,
+    /// It was asked something: it may look at its workloads, and change none.
+    Look,
+    /// It was asked to make or change this workload: it may change no other.
+    Change(SessionId, Incarnation),
 }
 
 /// What one call has of the host.
@@ -57,6 +63,27 @@ impl Context {
             return Err(Breach::NotNow(interface));
         }
         self.enter(bytes)
+    }
+
+    /// The key of a workload that the guest wants changed.
+    pub(crate) fn changed(&self, key: types::Key) -> Result<Key, HostError> {
+        let key = from_guest::key(key)?;
+        self.may_change(&key)?;
+        Ok(key)
+    }
+
+    /// Refuses to change a workload that this call is not about.
+    pub(crate) fn may_change(&self, key: &Key) -> Result<(), Error> {
+        match &self.phase {
+            Phase::Change(session, incarnation) if (session, incarnation) == (&key.session, &key.incarnation) => Ok(()),
+            Phase::Change(session, incarnation) => Err(Error::Denied(format!(
+                "this call is about session {session}, incarnation {incarnation}: it changes no other workload"
+            ))),
+            Phase::Describe | Phase::Look => Err(Error::Denied(
+                "this call changes no workload: only `create`, `start`, `signal` and `remove` do, each its own"
+                    .to_owned(),
+            )),
+        }
     }
 
     /// Counts the bytes of an answer.

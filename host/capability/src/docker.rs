@@ -40,7 +40,9 @@ impl docker::Host for Context {
 
     async fn create(&mut self, container: docker::Container) -> Result<types::Status, HostError> {
         let docker = self.docker(container.weight())?;
-        let status = docker.create(&self::container(container)?).await?;
+        let container = self::container(container)?;
+        self.may_change(&container.key)?;
+        let status = docker.create(&container).await?;
         let status = to_guest::status(status);
         self.answer(status.weight())?;
         Ok(status)
@@ -48,7 +50,7 @@ impl docker::Host for Context {
 
     async fn start(&mut self, key: types::Key) -> Result<types::Status, HostError> {
         let docker = self.docker(key.weight())?;
-        let status = docker.start(&from_guest::key(key)?).await?;
+        let status = docker.start(&self.changed(key)?).await?;
         let status = to_guest::status(status);
         self.answer(status.weight())?;
         Ok(status)
@@ -56,12 +58,12 @@ impl docker::Host for Context {
 
     async fn signal(&mut self, key: types::Key, signal: u32) -> Result<(), HostError> {
         let docker = self.docker(key.weight())?;
-        Ok(docker.signal(&from_guest::key(key)?, from_guest::signal(signal)?).await?)
+        Ok(docker.signal(&self.changed(key)?, from_guest::signal(signal)?).await?)
     }
 
     async fn remove(&mut self, key: types::Key, force: bool) -> Result<(), HostError> {
         let docker = self.docker(key.weight())?;
-        Ok(docker.remove(&from_guest::key(key)?, force).await?)
+        Ok(docker.remove(&self.changed(key)?, force).await?)
     }
 
     async fn inspect(&mut self, keys: Vec<types::Key>) -> Result<Vec<types::Found>, HostError> {

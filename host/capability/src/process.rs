@@ -31,7 +31,9 @@ impl process::Host for Context {
 
     async fn create(&mut self, program: process::Program) -> Result<types::Status, HostError> {
         let process = self.process(program.weight())?;
-        let status = process.create(&self::program(program)?).await?;
+        let program = self::program(program)?;
+        self.may_change(&program.key)?;
+        let status = process.create(&program).await?;
         let status = to_guest::status(status);
         self.answer(status.weight())?;
         Ok(status)
@@ -39,7 +41,7 @@ impl process::Host for Context {
 
     async fn start(&mut self, key: types::Key) -> Result<types::Status, HostError> {
         let process = self.process(key.weight())?;
-        let status = process.start(&from_guest::key(key)?).await?;
+        let status = process.start(&self.changed(key)?).await?;
         let status = to_guest::status(status);
         self.answer(status.weight())?;
         Ok(status)
@@ -47,12 +49,12 @@ impl process::Host for Context {
 
     async fn signal(&mut self, key: types::Key, signal: u32) -> Result<(), HostError> {
         let process = self.process(key.weight())?;
-        Ok(process.signal(&from_guest::key(key)?, from_guest::signal(signal)?).await?)
+        Ok(process.signal(&self.changed(key)?, from_guest::signal(signal)?).await?)
     }
 
     async fn remove(&mut self, key: types::Key, force: bool) -> Result<(), HostError> {
         let process = self.process(key.weight())?;
-        Ok(process.remove(&from_guest::key(key)?, force).await?)
+        Ok(process.remove(&self.changed(key)?, force).await?)
     }
 
     async fn inspect(&mut self, keys: Vec<types::Key>) -> Result<Vec<types::Found>, HostError> {

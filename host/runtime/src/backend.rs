@@ -50,7 +50,17 @@ impl WasmBackend {
         T: Lift + Send + Sync + 'static,
         (Result<T, wit::Error>,): ComponentNamedList,
     {
-        self.ask_with(function, params, None, |answer, _| answer).await
+        self.ask_with(function, Phase::Look, params, None, |answer, _| answer).await
+    }
+
+    /// The same of a function that makes or changes the workload of this key.
+    async fn order<P, T>(&self, function: &Function, key: &Key, params: P) -> Result<T, Error>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        T: Lift + Send + Sync + 'static,
+        (Result<T, wit::Error>,): ComponentNamedList,
+    {
+        self.ask_with(function, change(key), params, None, |answer, _| answer).await
     }
 
     /// The same, with values to redact from everything that the plugin says, and with the store that the answer may
@@ -58,6 +68,7 @@ impl WasmBackend {
     async fn ask_with<P, T, U>(
         &self,
         function: &Function,
+        phase: Phase,
         params: P,
         secrets: Option<Arc<Redactor>>,
         take: impl FnOnce(T, &mut Store<CallState>) -> U,
@@ -67,13 +78,10 @@ impl WasmBackend {
         T: Lift + Send + Sync + 'static,
         (Result<T, wit::Error>,): ComponentNamedList,
     {
-        let called = self.loaded.call(
-            function,
-            Phase::Serve,
-            secrets.clone(),
-            params,
-            |(answer,): (Result<T, wit::Error>,), store| answer.map(|answer| take(answer, store)),
-        );
+        let called =
+            self.loaded.call(function, phase, secrets.clone(), params, |(answer,): (Result<T, wit::Error>,), store| {
+                answer.map(|answer| take(answer, store))
+            });
         let called = if self.timed {
             within(function.name, self.loaded.deadlines.of(function.class), called).await
         } else {
@@ -92,6 +100,10 @@ impl WasmBackend {
         let found: Vec<wit::Found> = self.ask(function, (asked,)).await?;
         from_guest::found(found, keys.len()).map_err(|refusal| refuse(function, &refusal))
     }
+}
+
+fn change(key: &Key) -> Phase {
+    Phase::Change(key.session.clone(), key.incarnation)
 }
 
 /// An answer that failed its check.
@@ -117,7 +129,8 @@ impl ExecutionBackend for WasmBackend {
         let function = &self.loaded.exports.create;
         let secrets = Redactor::of(spec).map(Arc::new);
         let params = (spec::to_guest(key, name, spec),);
-        let mut answer: wit::Status = self.ask_with(function, params, secrets.clone(), |answer, _| answer).await?;
+        let asked = self.ask_with(function, change(key), params, secrets.clone(), |answer, _| answer);
+        let mut answer: wit::Status = asked.await?;
         if let (Some(secrets), Some(exit)) = (secrets, &mut answer.exit) {
             exit.message = exit.message.take().map(|message| secrets.clean(message));
         }
@@ -126,15 +139,16 @@ impl ExecutionBackend for WasmBackend {
 
     async fn start(&self, key: &Key) -> Result<Status, Error> {
         let function = &self.loaded.exports.start;
-        status(function, self.ask(function, (BorrowedKey::from(key),)).await?)
+        status(function, self.order(function, key, (BorrowedKey::from(key),)).await?)
     }
 
     async fn signal(&self, key: &Key, signal: Signal) -> Result<(), Error> {
-        self.ask(&self.loaded.exports.signal, (BorrowedKey::from(key), u32::from(signal.number()))).await
+        let params = (BorrowedKey::from(key), u32::from(signal.number()));
+        self.order(&self.loaded.exports.signal, key, params).await
     }
 
     async fn remove(&self, key: &Key, force: bool) -> Result<(), Error> {
-        self.ask(&self.loaded.exports.remove, (BorrowedKey::from(key), force)).await
+        self.order(&self.loaded.exports.remove, key, (BorrowedKey::from(key), force)).await
     }
 
     async fn inspect(&self, keys: &[Key]) -> Result<Inspection, Error> {
@@ -169,7 +183,7 @@ impl ExecutionBackend for WasmBackend {
         };
         let params = (BorrowedKey::from(key), to_guest::log_options(options));
         // Out of the table it belongs to nobody but the caller.
-        let taken = self.ask_with(function, params, None, |handle: Resource<ByteStream>, store| {
+        let taken = self.ask_with(function, Phase::Look, params, None, |handle: Resource<ByteStream>, store| {
             store.data_mut().context.table().delete(handle)
         });
         match taken.await? {

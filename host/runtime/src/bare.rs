@@ -27,7 +27,7 @@ impl WasmBackend {
         let loaded = self.loaded();
         let function = &loaded.exports.check;
         let limits = loaded.limits.of(function.class);
-        let state = CallState { context: loaded.context(limits, Phase::Serve, None), growth: limits.growth() };
+        let state = CallState { context: loaded.context(limits, Phase::Look, None), growth: limits.growth() };
 
         let begun = Instant::now();
         let mut store = Store::new(loaded.pre.engine(), state);

@@ -1,13 +1,14 @@
 //! A guest whose calls to the host carry too much, or what no well-made guest could say.
 
-use seawall_backend::{ExecutionBackend, FaultKind};
-use seawall_runtime::{Grants, LoadError, Plugin};
+use seawall_backend::{Error, ExecutionBackend, FaultKind};
+use seawall_model::{SessionSpec, Signal, Status};
+use seawall_runtime::{Grants, LoadError, Plugin, WasmBackend};
 use serde_json::{Value, json};
 
-use crate::arena::{arena, limits, refused};
+use crate::arena::{arena, key, limits, refused};
 use crate::engine::{Engine, Manner};
 use crate::guest::{Guest, REPORT, SCRATCH};
-use crate::told::{Premises, steps};
+use crate::told::{Premises, refusals, steps};
 
 fn text(repeat: &str, times: usize) -> Value {
     json!({"repeat": repeat, "times": times})
@@ -20,6 +21,10 @@ fn grants(engine: &Engine) -> Value {
     grants
 }
 
+async fn create(backend: &WasmBackend) -> Result<Status, Error> {
+    backend.create(&key(), &"it".parse().unwrap(), &SessionSpec::new("hostile".parse().unwrap())).await
+}
+
 /// Every field of a container that can be long. What is nested counts like what is not, and what is empty counts too.
 #[test]
 fn each_field_of_an_argument_counts_and_the_engine_sees_none_that_is_too_much() {
@@ -27,10 +32,11 @@ fn each_field_of_an_argument_counts_and_the_engine_sees_none_that_is_too_much() 
         let premises = Premises::new().await;
         let engine = Engine::start(premises.dir.path(), Manner::Answers);
         let load = async |field: &str, text: Value, times: u64| {
-            let create = json!({"key": {"session": "0123456789abcdef"}, "field": field, "text": text, "times": times});
-            let limits = limits(json!({"check": {"bytes": "256KiB"}}));
-            let caller = premises.caller("hostile", grants(&engine), json!([{"create": create}]));
-            premises.load(arena, Plugin { limits, ..caller }).await
+            let create = json!([{"create": {"key": {}, "field": field, "text": text, "times": times}}]);
+            let limits = limits(json!({"control": {"bytes": "256KiB"}}));
+            let caller = premises.caller("hostile", grants(&engine), json!([]));
+            let config = json!({"create": create}).as_object().unwrap().clone();
+            premises.load(arena, Plugin { limits, config, ..caller }).await
         };
         let one = [("image", 1), ("hostname", 1), ("working-dir", 1), ("user", 1)];
         let many = [
@@ -57,15 +63,15 @@ fn each_field_of_an_argument_counts_and_the_engine_sees_none_that_is_too_much() 
         arena
             .attack(&too_much, |too_much| async move {
                 for hostile in too_much.iter() {
-                    refused(hostile.check().await, FaultKind::Limit, "moved more bytes to and from the host");
+                    refused(create(hostile).await, FaultKind::Limit, "moved more bytes to and from the host");
                 }
             })
             .await;
         assert_eq!(engine.most(), 0, "the engine was asked all the same");
         // Just below it is the capability's to refuse.
         for field in ["image", "user", "command", "env"] {
-            let said = steps(&load(field, text("x", 100 << 10), 1).await).await;
-            assert!(said[0].contains(": "), "{field}: {said:?}");
+            let said = refusals(create(&load(field, text("x", 100 << 10), 1).await).await);
+            assert!(said[0].contains(": ") && !said[0].contains("this call"), "{field}: {said:?}");
         }
     });
 }
@@ -99,7 +105,7 @@ fn what_reaches_a_capability_as_an_id_is_an_id() {
         let inspect = |key: Value| json!({"inspect": {"key": key, "times": 1}});
         let remove = |key: Value| json!({"remove": {"key": key}});
         let id = "0123456789abcdef";
-        let mut told = Vec::new();
+        let (mut told, mut removed) = (Vec::new(), Vec::new());
         for session in [
             "",
             "../../images/x",
@@ -112,27 +118,84 @@ fn what_reaches_a_capability_as_an_id_is_an_id() {
             "０１２３４５６７８９ａｂｃｄｅｆ",
         ] {
             told.push(inspect(json!({"session": session})));
-            told.push(remove(json!({"session": session})));
+            removed.push(remove(json!({"session": session})));
         }
         told.push(inspect(json!({"session": text("a", 1 << 20)})));
         told.push(inspect(json!({"session": id, "incarnation": 0})));
         told.push(inspect(json!({"session": id, "handle": text("a", 4097)})));
         for handle in ["", "../../images/json", "web", "0123456789ab", "\u{0}", "id/../../images"] {
-            told.push(remove(json!({"session": id, "handle": handle})));
+            removed.push(remove(json!({"handle": handle})));
         }
         told.push(json!({"list": {"cursor": text("c", 4097)}}));
         told.push(json!({"inspect": {"key": {"session": id}, "times": 1001}}));
         told.push(json!({"list": {"cursor": ""}}));
-        let hostile = premises.load(arena, premises.caller("hostile", grants(&engine), Value::Array(told))).await;
+        let mut caller = premises.caller("hostile", grants(&engine), Value::Array(told));
+        caller.config.insert("remove".to_owned(), Value::Array(removed));
+        let hostile = premises.load(arena, caller).await;
         arena
             .attack(&hostile, |hostile| async move {
-                for said in steps(&hostile).await {
+                let removals = refusals(hostile.remove(&key(), true).await);
+                for said in steps(&hostile).await.into_iter().chain(removals) {
                     assert!(said.starts_with("invalid: ") && said.len() < 400, "{said}");
                     assert!(!said.contains(char::is_control), "{said:?}");
                 }
             })
             .await;
         assert!(!engine.was_asked("images") && !engine.was_asked("containers"), "the engine was asked");
+    });
+}
+
+/// Its own backend's too: each call is about one workload at most, and that is the only one it may change.
+#[test]
+fn a_call_changes_the_workload_that_it_is_about_and_no_other() {
+    arena(async |arena| {
+        let premises = Premises::new().await;
+        let engine = Engine::start(premises.dir.path(), Manner::Answers);
+        let changes = |key: Value| -> Vec<Value> {
+            let step = |on, call| json!({"on": on, "call": call, "key": key.clone()});
+            let calls = |on| ["create", "start", "signal", "remove"].map(|call| step(on, call));
+            [calls("docker"), calls("process")].concat()
+        };
+        let handle = "0".repeat(64);
+        let others = [
+            json!({"session": "00000000000000ab"}),
+            json!({"session": "00000000000000ab", "handle": handle}),
+            // Another incarnation of the same session.
+            json!({"incarnation": 2}),
+        ];
+        let others: Vec<_> = others.into_iter().flat_map(&changes).collect();
+        let own = changes(json!({"session": "0123456789abcdef"}));
+        let told = json!({
+            "check": own, "inspect": own, "list": own,
+            "create": others, "start": others, "signal": others, "remove": others,
+        });
+        let hostile = premises.load(arena, premises.intruder(grants(&engine), told)).await;
+        let (none, one) =
+            ("denied: this call changes no workload", "denied: this call is about session 0123456789abcdef");
+        arena
+            .attack(&hostile, |hostile| async move {
+                for (said, words, count) in [
+                    (steps(&hostile).await, none, 8),
+                    (refusals(hostile.inspect(&[key()]).await), none, 8),
+                    (refusals(hostile.list(None).await), none, 8),
+                    (refusals(create(&hostile).await), one, 24),
+                    (refusals(hostile.start(&key()).await), one, 24),
+                    (refusals(hostile.signal(&key(), Signal::KILL).await), one, 24),
+                    (refusals(hostile.remove(&key(), true).await), one, 24),
+                ] {
+                    assert_eq!(said.len(), count);
+                    assert!(said.iter().all(|said| said.starts_with(words)), "{words}: {said:?}");
+                }
+            })
+            .await;
+        assert_eq!(engine.most(), 0, "the engine was asked");
+
+        // What it is about may be changed, by whichever call it likes.
+        let told = json!({"start": changes(json!({}))});
+        let hostile = premises.load(arena, premises.intruder(grants(&engine), told)).await;
+        let said = refusals(hostile.start(&key()).await);
+        assert!(said.iter().all(|said| !said.starts_with("denied: this call")), "{said:?}");
+        assert!(engine.was_asked("containers/create") && engine.was_asked("0123456789abcdef-1"), "{said:?}");
     });
 }
 
@@ -240,9 +303,7 @@ fn no_capability_answers_while_a_plugin_is_loaded() {
             granted["process"] = json!({});
             let grants: Grants = serde_json::from_value(granted).unwrap();
             let plugin = Plugin { grants, ..arena.plugin(&guest) };
-            let mut services = premises.services();
-            services.supervisor = std::env::current_exe().unwrap();
-            let error = arena.runtime.load(plugin, &services).await.unwrap_err();
+            let error = arena.runtime.load(plugin, &premises.services()).await.unwrap_err();
             let LoadError::Trial(fault) = &error else { panic!("{error}") };
             assert!(fault.message.contains(words), "{fault}");
         }

@@ -1,6 +1,7 @@
 //! Guests of `tests/fixtures` that do what a test tells them to, in words of JSON: the `puppet` answers so, the `caller`
 //! calls the host so.
 
+use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use seawall_backend::{Error, ExecutionBackend};
 use seawall_model::Report;
 use seawall_runtime::{Grants, Plugin, Services, WasmBackend};
 use seawall_store::Store;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::arena::Arena;
@@ -59,26 +60,42 @@ impl Premises {
         Services {
             store: self.store.clone(),
             runs: self.dir.path().join("runs"),
-            supervisor: "/no/supervisor".into(),
+            // Never started: there only has to be something.
+            supervisor: std::env::current_exe().unwrap(),
             protected: vec![],
         }
     }
 
     /// A guest that makes these calls in `check`, under this name and with these grants, as configuration writes them.
-    /// It imports `state` and `docker`, so it has both; an Engine that is not named there is nowhere.
-    pub(crate) fn caller(&self, name: &str, mut grants: Value, steps: Value) -> Plugin {
+    pub(crate) fn caller(&self, name: &str, grants: Value, steps: Value) -> Plugin {
+        self.granted(name, grants, fixture("caller", json!({"check": steps})))
+    }
+
+    /// A guest that makes any call on `docker` and `process`, with the steps of each of its functions.
+    pub(crate) fn intruder(&self, grants: Value, told: Value) -> Plugin {
+        self.granted("hostile", grants, fixture("intruder", told))
+    }
+
+    /// What such guests import they have; an Engine that is not named is nowhere.
+    fn granted(&self, name: &str, mut grants: Value, plugin: Plugin) -> Plugin {
         let granted = grants.as_object_mut().unwrap();
         granted.entry("state").or_insert(true.into());
-        granted.entry("docker").or_insert(serde_json::json!({"host": "unix:///no/engine"}));
+        granted.entry("docker").or_insert(json!({"host": "unix:///no/engine"}));
+        granted.entry("process").or_insert(json!({}));
         let grants: Grants = serde_json::from_value(grants).unwrap();
-        let plugin = fixture("caller", serde_json::json!({"check": steps}));
         Plugin { backend: name.parse().unwrap(), grants, ..plugin }
     }
 }
 
-/// What each step of a caller came to.
+/// What each step of `check` came to.
 pub(crate) fn outcomes(answer: Result<Report, Error>) -> Vec<String> {
     answer.unwrap().attributes.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+/// What each step of another function came to.
+pub(crate) fn refusals<T: Debug>(answer: Result<T, Error>) -> Vec<String> {
+    let Err(Error::Invalid(refused)) = answer else { panic!("no steps were taken: {answer:?}") };
+    refused.problems.into_iter().map(|problem| problem.message).collect()
 }
 
 /// Makes the steps once.

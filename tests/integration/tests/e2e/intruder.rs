@@ -10,11 +10,13 @@ use seawall_testing::daemon::Home;
 use seawall_testing::processes::Process;
 use serde_json::{Value, json};
 
-/// The configuration of a backend that takes these steps at each check.
-fn intruder(grants: &str, steps: &[Value]) -> Result<String> {
+/// The configuration of a backend that takes these steps at each check and at each create.
+fn intruder(grants: &str, check: &[Value], create: &[Value]) -> Result<String> {
     let plugin = fixture("intruder")?.display().to_string();
-    let steps = steps.iter().map(inline).collect::<Vec<_>>().join(",\n");
-    Ok(format!("[backend.intruder]\nplugin = {plugin:?}\n{grants}\nconfig.steps = [{steps}]\n"))
+    let [check, create] = [check, create].map(|steps| steps.iter().map(inline).collect::<Vec<_>>().join(",\n"));
+    Ok(format!(
+        "[backend.intruder]\nplugin = {plugin:?}\n{grants}\nconfig.check = [{check}]\nconfig.create = [{create}]\n"
+    ))
 }
 
 /// As TOML writes it in a line.
@@ -29,7 +31,16 @@ fn inline(value: &Value) -> String {
     }
 }
 
-/// What each step came to, once they were taken.
+/// What each step of a create came to: one problem each, in the refusal of a session.
+fn refusals(home: &Home, steps: usize) -> Result<Vec<String>> {
+    let refused = home.run(["--json", "run", "--backend", "intruder"])?;
+    let problem: Value = serde_json::from_str(&refused.stderr).with_context(|| refused.stderr.clone())?;
+    let problems = problem["problems"].as_array().with_context(|| format!("no steps were taken: {problem}"))?;
+    ensure!(problems.len() == steps, "{} outcomes of {steps} steps", problems.len());
+    problems.iter().map(|problem| Ok(seawall_integration::text(problem, "message")?.to_owned())).collect()
+}
+
+/// What each step of a check came to, once they were taken.
 fn outcomes(home: &Home, steps: usize) -> Result<Vec<String>> {
     let report = eventually("the intruder was at it", || {
         let status = home.json(&["backend", "inspect", "intruder"])?;
@@ -62,53 +73,59 @@ fn a_plugin_reaches_no_workload_of_another_backend() -> Result<()> {
     let id = before.split(' ').next().context("an id")?.to_owned();
     ensure!(daemon.terminate()?.success());
 
-    let mut steps = Vec::new();
-    let calls = ["start", "signal", "remove", "inspect", "logs"];
+    let calls = ["create", "start", "signal", "remove", "inspect", "logs"];
+    let mut asked = Vec::new();
     for session in [&boxed, &plain] {
         for call in calls {
-            for handle in [None, Some(&id)] {
-                let key = match handle {
-                    Some(handle) => json!({"session": session, "handle": handle}),
-                    None => json!({"session": session}),
-                };
-                steps.push(json!({"on": "docker", "call": call, "key": key}));
+            for key in [json!({"session": session}), json!({"session": session, "handle": id})] {
+                asked.push(json!({"on": "docker", "call": call, "key": key}));
             }
-            steps.push(json!({"on": "process", "call": call, "key": {"session": session}}));
+            asked.push(json!({"on": "process", "call": call, "key": {"session": session}}));
         }
     }
-    // What is no id at all.
-    for (session, handle) in [("../../x", None), (&*boxed, Some(&id[..12])), (&*boxed, Some("../images")), ("", None)] {
-        let mut key = json!({"session": session});
-        if let Some(handle) = handle {
-            key["handle"] = handle.into();
-        }
-        steps.push(json!({"on": "docker", "call": "remove", "key": key}));
+    asked.push(json!({"on": "docker", "call": "list"}));
+    asked.push(json!({"on": "process", "call": "list"}));
+    // While it makes a session of its own: that session under another's handle, another's, and what is no id at all.
+    let mut made = Vec::new();
+    for call in ["start", "signal", "remove", "inspect", "logs"] {
+        made.push(json!({"on": "docker", "call": call, "key": {"handle": id}}));
+        made.push(json!({"on": "process", "call": call, "key": {}}));
     }
-    steps.push(json!({"on": "process", "call": "remove", "key": {"session": "../../data"}}));
-    steps.push(json!({"on": "docker", "call": "list"}));
-    steps.push(json!({"on": "process", "call": "list"}));
-    // A workload under the name of another's.
-    steps.push(json!({"on": "docker", "call": "create", "key": {"session": boxed}}));
-    steps.push(json!({"on": "process", "call": "create", "key": {"session": plain}}));
+    for call in ["create", "start", "signal", "remove"] {
+        made.push(json!({"on": "docker", "call": call, "key": {"session": boxed, "handle": id}}));
+        made.push(json!({"on": "process", "call": call, "key": {"session": plain}}));
+    }
+    for key in [
+        json!({"session": "../../x"}),
+        json!({"session": ""}),
+        json!({"handle": id.get(..12)}),
+        json!({"handle": "../images"}),
+    ] {
+        made.push(json!({"on": "docker", "call": "remove", "key": key}));
+    }
+    made.push(json!({"on": "process", "call": "remove", "key": {"session": "../../data"}}));
 
-    let more = intruder("grants.docker = {}\ngrants.process = {}", &steps)?;
+    let more = intruder("grants.docker = {}\ngrants.process = {}", &asked, &made)?;
     home.configure(&format!("{}{more}", seawall_integration::QUICK))?;
     let _daemon = home.serve(true)?;
-    let outcomes = outcomes(&home, steps.len())?;
-    for (step, outcome) in steps.iter().zip(&outcomes) {
+    let expected = |step: &Value| {
         let key = &step["key"];
         let valid = key["session"].as_str().is_none_or(|session| session.len() == 16)
             && key["handle"].as_str().is_none_or(|handle| handle == id);
-        let expected = match step["call"].as_str().unwrap_or_default() {
+        let foreign = key["session"].is_string();
+        match step["call"].as_str().unwrap_or_default() {
             _ if !valid => "invalid: ",
+            "create" | "start" | "signal" | "remove" if foreign => "denied: this call ",
             "start" | "logs" => "not-found: ",
             // Of a workload that is not there: success, and nothing happens.
             "signal" | "remove" => "done",
             "inspect" => "0 found",
-            "list" => "0 listed",
-            _ => "conflict: ",
-        };
-        assert!(outcome.starts_with(expected), "{step}: {outcome}");
+            _ => "0 listed",
+        }
+    };
+    let came_to = [outcomes(&home, asked.len())?, refusals(&home, made.len())?].concat();
+    for (step, outcome) in asked.iter().chain(&made).zip(&came_to) {
+        assert!(outcome.starts_with(expected(step)), "{step}: {outcome}");
     }
     assert_eq!(facts()?, before);
     assert!(process.still_runs());
@@ -187,9 +204,9 @@ fn what_was_not_granted_is_refused_by_name_whoever_asks() -> Result<()> {
         at("granted/tools"),
         at("granted/tools"),
     );
-    home.configure(&format!("{}{}", seawall_integration::QUICK, intruder(&grants, &steps)?))?;
+    home.configure(&format!("{}{}", seawall_integration::QUICK, intruder(&grants, &[], &steps)?))?;
     let _daemon = home.serve(true)?;
-    for ((_, with, words), outcome) in cases.iter().zip(outcomes(&home, steps.len())?) {
+    for ((_, with, words), outcome) in cases.iter().zip(refusals(&home, steps.len())?) {
         for word in *words {
             assert!(outcome.contains(word), "{with}: {outcome}");
         }
