@@ -49,7 +49,8 @@ const LAST_CALLS: Duration = Duration::from_secs(5);
 
 struct Known {
     health: HealthCell,
-    swept: Option<Seen>,
+    /// The last sweep that saw everything, and how long it took.
+    swept: Option<(Seen, Duration)>,
     conditions: BTreeMap<ConditionKind, Condition>,
 }
 
@@ -158,8 +159,8 @@ impl Backend {
         self.known(|known| known.health.error.clone())
     }
 
-    pub(crate) fn swept(&self, seen: Seen) {
-        self.known(|known| known.swept = Some(seen));
+    pub(crate) fn swept(&self, seen: Seen, took: Duration) {
+        self.known(|known| known.swept = Some((seen, took)));
     }
 
     /// Sets a condition, with the trace that it was met in; says whether it is new.
@@ -193,8 +194,9 @@ impl Backend {
             trace_id: known.health.trace_id,
             failures: known.health.failures,
             report: known.health.report.clone(),
-            swept_at: known.swept.map(|seen| seen.at),
-            swept_by: known.swept.map(|seen| seen.by),
+            swept_at: known.swept.map(|(seen, _)| seen.at),
+            swept_by: known.swept.map(|(seen, _)| seen.by),
+            sweep_took: known.swept.map(|(_, took)| took),
             conditions: known.conditions.values().cloned().collect(),
             bulkhead,
             sessions,
@@ -209,8 +211,8 @@ impl Backend {
             health: known.health.health,
             error: known.health.error.clone(),
             trace_id: known.health.trace_id,
-            swept_at: known.swept.map(|seen| seen.at),
-            swept_by: known.swept.map(|seen| seen.by),
+            swept_at: known.swept.map(|(seen, _)| seen.at),
+            swept_by: known.swept.map(|(seen, _)| seen.by),
             conditions: known.conditions.values().cloned().collect(),
             bulkhead,
         })

@@ -19,7 +19,7 @@ use crate::draft::{Marks, is_live, key};
 use crate::plan::{Action, plan};
 use crate::state::{Entry, Resolved, Sessions};
 use crate::worker::kick;
-use crate::{BackendStatus, ControlConfig, ControlError, StartError};
+use crate::{BackendStatus, ControlConfig, ControlError, Overview, StartError};
 
 /// A handle of the control plane; clones are cheap and mean the same. Dropping all of them ends nothing: see
 /// [`Control::shutdown`].
@@ -164,9 +164,14 @@ impl Control {
         Ok(backend.driver.logs(&key, &options).await?)
     }
 
-    /// Every backend, in the order of names, from one look: sums and states agree.
+    /// Every backend and what that comes to, from one look: sums and states agree.
+    pub fn overview(&self) -> Overview {
+        self.core.overview()
+    }
+
+    /// Every backend, in the order of names.
     pub fn backends(&self) -> Vec<BackendStatus> {
-        self.core.backend_statuses()
+        self.overview().backends
     }
 
     /// One backend.

@@ -15,7 +15,7 @@ use crate::change::Change;
 use crate::clock::Clock;
 use crate::draft::{Context, Draft};
 use crate::state::{Entry, Sessions};
-use crate::{BackendStatus, ControlConfig, ControlError};
+use crate::{ControlConfig, ControlError, Overview, Summary};
 
 pub(crate) struct Core {
     pub(crate) config: ControlConfig,
@@ -86,14 +86,15 @@ impl Core {
         }
     }
 
-    /// Every backend and the states of its sessions, from one look at the sessions.
-    pub(crate) fn backend_statuses(&self) -> Vec<BackendStatus> {
-        let mut counts: BTreeMap<&BackendName, BTreeMap<SessionState, usize>> = BTreeMap::new();
-        let sessions = self.sessions.all();
-        for entry in &sessions {
-            *counts.entry(&entry.backend).or_default().entry(entry.with(|cell| cell.state())).or_default() += 1;
+    /// Every backend and the states of its sessions, in one look at each.
+    pub(crate) fn overview(&self) -> Overview {
+        let mut counts: BTreeMap<BackendName, BTreeMap<SessionState, usize>> = BTreeMap::new();
+        for entry in self.sessions.all() {
+            let state = entry.with(|cell| cell.state());
+            *counts.entry(entry.backend.clone()).or_default().entry(state).or_default() += 1;
         }
         let mut counted = |backend: &Backend| counts.remove(&backend.name).unwrap_or_default();
-        self.backends.all().iter().map(|backend| backend.status(counted(backend))).collect()
+        let backends: Vec<_> = self.backends.all().iter().map(|backend| backend.status(counted(backend))).collect();
+        Overview { summary: Summary::of(&backends), backends, unconfigured: counts }
     }
 }

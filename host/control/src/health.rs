@@ -43,6 +43,9 @@ pub enum BackendHealth {
 }
 
 impl BackendHealth {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Healthy, Self::Degraded, Self::Unhealthy, Self::Unknown, Self::Unauthenticated];
+
     /// New sessions may be placed on it (B9). Unknown may be tried.
     pub fn usable(self) -> bool {
         matches!(self, Self::Healthy | Self::Degraded | Self::Unknown)
@@ -116,6 +119,9 @@ pub struct BackendStatus {
     /// By which sweep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swept_by: Option<Look>,
+    /// How long that took.
+    #[serde(default, with = "humantime_serde::option", skip_serializing_if = "Option::is_none")]
+    pub sweep_took: Option<Duration>,
     /// What an operator should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -269,8 +275,43 @@ pub(crate) fn wake(core: &Arc<Core>, backend: &Backend) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use seawall_backend::limit::Ceiling;
+    use seawall_backend::{Bulkhead, BulkheadConfig};
+
     use super::*;
+
+    /// A backend that is so.
+    pub(crate) fn status(health: BackendHealth, checked_at: Option<Timestamp>) -> BackendStatus {
+        let info = Info {
+            name: "fake".to_owned(),
+            version: "0".to_owned(),
+            description: String::new(),
+            config_schema: String::new(),
+            options_schema: String::new(),
+            interfaces: Vec::new(),
+        };
+        let error = (checked_at.is_some() && !health.usable()).then(|| "the engine is away".to_owned());
+        BackendStatus {
+            name: "fake".parse().unwrap(),
+            generation: 1,
+            info,
+            health,
+            since: Timestamp::from_millis(0),
+            checked_at,
+            latency: checked_at.map(|_| Duration::from_secs(6)),
+            error,
+            trace_id: None,
+            failures: 0,
+            report: None,
+            swept_at: None,
+            swept_by: None,
+            sweep_took: None,
+            conditions: Vec::new(),
+            bulkhead: Bulkhead::new((), &BulkheadConfig::default(), Ceiling::new(1)).status(),
+            sessions: BTreeMap::new(),
+        }
+    }
 
     fn after(checks: Vec<(Checked, u64)>) -> BackendHealth {
         let mut cell = HealthCell::new(Timestamp::from_millis(0));

@@ -45,6 +45,7 @@ mod secrets;
 mod settle;
 mod shutdown;
 mod state;
+mod summary;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -58,4 +59,5 @@ pub use error::{ControlError, ShutdownError, StartError};
 pub use health::{BackendHealth, BackendStatus, Condition};
 pub use look::{Look, LookKind};
 pub use shutdown::Shutdown;
+pub use summary::{BackendCondition, Overview, Phase, Summary};
 pub use why::{KnownBackend, LastError, Observed, OpenAct, Restart, Retry, Why, WhyBackend};

@@ -131,6 +131,7 @@ impl Sweep {
 
     /// All sessions that may have changed. Says whether one is missing.
     async fn full(&mut self) -> bool {
+        let begun = Instant::now();
         let questions = self.questions(None);
         let count = questions.len();
         let Asked { missing, failed, busy } = self.ask(questions).await;
@@ -140,7 +141,7 @@ impl Sweep {
             // Busy is not down (B8): the next sweep comes.
             None if busy => {}
             None => {
-                self.backend.swept(Seen { at: now, by: self.look });
+                self.backend.swept(Seen { at: now, by: self.look }, begun.elapsed());
                 if self.backend.clear(ConditionKind::SweepFailed) {
                     let message = "its sessions can be looked at again";
                     self.core.tell(of_backend(name, Kind::BackendReachable, now, message)).await;

@@ -7,6 +7,7 @@ mod bulkhead;
 mod crash;
 mod explained;
 mod fake;
+mod health;
 mod house;
 mod lies;
 mod lifecycle;

@@ -9,7 +9,7 @@ use super::respond::shown;
 use crate::problem::{Kind, Problem};
 
 pub(super) async fn list(State(api): State<Api>) -> Response {
-    axum::Json(api.control.backends()).into_response()
+    axum::Json(api.control.overview()).into_response()
 }
 
 pub(super) async fn show(State(api): State<Api>, Reference(name): Reference) -> Result<Response, Problem> {

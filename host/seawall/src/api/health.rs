@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use seawall_control::{Phase, Summary};
 use serde::Serialize;
 
 use super::Api;
@@ -15,25 +16,22 @@ pub(super) async fn alive() -> &'static str {
 #[derive(Serialize)]
 struct Readiness {
     ready: bool,
+    phase: Phase,
     /// Why not. Empty when it is.
     reasons: Vec<String>,
 }
 
 /// Ready when every backend had its first check, however it went: an engine that is down must not keep the others'
-/// sessions waiting (B6).
+/// sessions waiting (B6). A backend that was added meanwhile is waited for as well.
 pub(super) async fn ready(State(api): State<Api>) -> Response {
-    let mut reasons: Vec<String> = api
-        .control
-        .backends()
-        .iter()
-        .filter(|status| status.checked_at.is_none())
-        .map(|status| format!("backend {} had no check yet", status.name))
-        .collect();
+    let Summary { phase, unchecked, .. } = api.control.overview().summary;
+    let mut reasons: Vec<String> =
+        unchecked.iter().map(|backend| format!("backend {backend} had no check yet")).collect();
     if api.drain.is_cancelled() {
         reasons.push("the daemon is shutting down".to_owned());
     }
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, axum::Json(Readiness { ready: reasons.is_empty(), reasons })).into_response()
+    (status, axum::Json(Readiness { ready: reasons.is_empty(), phase, reasons })).into_response()
 }
 
 pub(super) async fn version(State(api): State<Api>) -> Response {

@@ -253,14 +253,16 @@ async fn a_daemon_says_who_it_is_and_when_it_is_ready() {
     loop {
         let (status, ready) = daemon.send(Method::GET, "/readyz").await;
         if status == StatusCode::OK {
-            assert_eq!(ready, json!({"ready": true, "reasons": []}));
+            assert_eq!(ready, json!({"ready": true, "phase": "ready", "reasons": []}));
             break;
         }
-        assert_eq!(ready["ready"], false);
+        assert_eq!((&ready["ready"], &ready["phase"]), (&json!(false), &json!("pending")));
         tokio::task::yield_now().await;
     }
     let (_, backends) = daemon.send(Method::GET, "/v1/backends").await;
-    assert_eq!((&backends[0]["name"], &backends[0]["health"]), (&json!("fake"), &json!("healthy")));
+    assert_eq!(backends["summary"], json!({"phase": "ready", "health": {"healthy": 1}}));
+    let backend = &backends["backends"][0];
+    assert_eq!((&backend["name"], &backend["health"]), (&json!("fake"), &json!("healthy")));
     assert_eq!(daemon.send(Method::GET, "/v1/backends/fake").await.1["info"]["version"], "1.2.3");
     daemon.stop().await;
 }

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use seawall_backend::breaker::BreakerStatus;
-use seawall_control::BackendStatus;
+use seawall_control::{BackendStatus, Overview, Summary};
 use seawall_model::{BackendName, Timestamp};
 
 use super::Global;
@@ -28,8 +28,8 @@ impl Backend {
     pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
         match self {
             Self::Ls => {
-                let backends: Vec<BackendStatus> = client.get(&["backends"], &[]).await?;
-                global.show(&backends, |backends| list(backends, Timestamp::now()))?;
+                let Overview { summary, backends, .. } = client.get(&["backends"], &[]).await?;
+                global.show(&backends, |backends| list(backends, Timestamp::now()) + &in_a_line(&summary))?;
             }
             Self::Inspect { backend } => {
                 let status: BackendStatus = client.get(&["backends", backend.as_str()], &[]).await?;
@@ -55,6 +55,14 @@ fn list(backends: &[BackendStatus], now: Timestamp) -> String {
         ]
     });
     table(&header, rows)
+}
+
+fn in_a_line(summary: &Summary) -> String {
+    if summary.health.is_empty() {
+        return "no backend is configured\n".to_owned();
+    }
+    let counts: Vec<String> = summary.health.iter().map(|(health, count)| format!("{count} {health}")).collect();
+    format!("{}: {}\n", summary.phase, counts.join(", "))
 }
 
 /// The breaker in a word, and for how long it is open.
