@@ -1,7 +1,7 @@
 //! What an answer about a workload means for its session: the state in a user's words, how it ended (A3), and what the
 //! restart policy says to that. Pure.
 
-use seawall_model::{Exit, Health, Redactor, RestartPolicy, SessionState, State, Status, Timestamp};
+use seawall_model::{Exit, Health, Incarnation, Redactor, RestartPolicy, SessionState, State, Status, Timestamp};
 use seawall_store::Act;
 
 use crate::draft::{Context, Draft, is_live};
@@ -77,6 +77,14 @@ pub(crate) fn vanished(session: &mut Draft, context: &Context<'_>) {
         let message = Some("its workload is no longer there".to_owned());
         ended(session, Exit { message, ..Exit::default() }, context);
     }
+}
+
+/// Takes in that a later start is there than the store knows: it is the session's now, whatever was known or under way.
+pub(crate) fn overtaken(session: &mut Draft, incarnation: Incarnation, status: &Status, context: &Context<'_>) {
+    session.next_incarnation();
+    session.record.incarnation = incarnation;
+    session.record.exit = None;
+    observed(session, status, context);
 }
 
 /// The workload is over, and how.

@@ -125,7 +125,7 @@ fn judge(core: &Core, backend: &Backend, workload: &Workload) -> Verdict {
 
 /// Older than the session's own, or its own though that is known to be gone: a create that landed late. The one just
 /// before a pending incarnation is its worker's to remove. A newer one means that the store was put back to an earlier
-/// day: it is not touched.
+/// day: the sweep takes it over.
 fn is_left_over(cell: &Cell, incarnation: Incarnation) -> bool {
     let record = &cell.record;
     let workers = record.state == SessionState::Pending && incarnation.saturating_add(1) == record.incarnation;

@@ -26,7 +26,7 @@ use crate::draft::{is_live, key};
 use crate::events::{Kind, of_backend};
 use crate::hints::next_look;
 use crate::look::{Look, LookKind, Seen};
-use crate::observe::{is_news, observed, vanished};
+use crate::observe::{is_news, observed, overtaken, vanished};
 use crate::orphans::Orphans;
 use crate::plan::{Action, plan};
 use crate::state::{Cell, Entry};
@@ -39,6 +39,9 @@ const BATCH: usize = 1000;
 const MOST_PAGES: usize = 1000;
 const MOST_WORKLOADS: usize = 100_000;
 const MOST_BYTES: usize = 64 << 20;
+
+/// A store that was put back is so many starts of a session behind, at most.
+const MOST_AHEAD: u64 = 1_000_000;
 
 /// A complete listing.
 pub(crate) type Listing = HashMap<(SessionId, Incarnation), Workload>;
@@ -78,6 +81,8 @@ enum Sight {
     Found(Status),
     Missing,
     Gone,
+    /// Not there, but a later start of it is.
+    Ahead(Incarnation, Status),
 }
 
 impl Sweep {
@@ -273,7 +278,7 @@ impl Sweep {
                     && match &sight {
                         Sight::Found(status) => is_news(cell, status),
                         Sight::Missing => !cell.marks.missing,
-                        Sight::Gone => true,
+                        Sight::Gone | Sight::Ahead(..) => true,
                     }
             });
             if !news {
@@ -286,6 +291,7 @@ impl Sweep {
                 Sight::Found(status) => observed(&mut change.draft, status, &context),
                 Sight::Missing => change.draft.marks.missing = true,
                 Sight::Gone => vanished(&mut change.draft, &context),
+                Sight::Ahead(incarnation, status) => overtaken(&mut change.draft, *incarnation, status, &context),
             }
             writes.extend(change.writes());
             changes.push(change);
@@ -312,6 +318,7 @@ impl Sweep {
         match self.listing().await {
             Ok(listing) => {
                 self.backend.clear(ConditionKind::ListFailed);
+                self.take_in(self.ahead(&listing)).await;
                 self.confirm(missing, &listing).await;
                 self.orphans.judge(&self.core, &self.backend, &listing).await;
                 self.next_list = Instant::now() + interval;
@@ -356,6 +363,31 @@ impl Sweep {
             }
         }
         Err(Error::Other(format!("the listing has no end after {MOST_PAGES} pages")))
+    }
+
+    /// Sessions of which a later start is there than the store knows, in place of the one that it knows: the store was put
+    /// back to an earlier day, since every start is stored before it is made. Starts that are too many to have been made
+    /// are a backend's invention.
+    fn ahead(&self, listing: &Listing) -> Vec<(Question, Sight)> {
+        let mut newest: HashMap<&SessionId, &Workload> = HashMap::new();
+        for workload in listing.values() {
+            let known = newest.entry(&workload.session).or_insert(workload);
+            if workload.incarnation > known.incarnation {
+                *known = workload;
+            }
+        }
+        let ahead = newest.into_values().filter_map(|workload| {
+            let entry = self.core.sessions.get(&workload.session).filter(|entry| entry.backend == self.backend.name)?;
+            let (key, version) = entry.with(|cell| {
+                let more = workload.incarnation.checked_sub(cell.record.incarnation)?;
+                let askable = (1..=MOST_AHEAD).contains(&more) && !cell.acting && !cell.removed;
+                askable.then(|| (key(&cell.record), cell.version))
+            })?;
+            let there = listing.contains_key(&(key.session.clone(), key.incarnation));
+            let sight = Sight::Ahead(workload.incarnation, workload.status.clone());
+            (!there).then_some((Question { entry, key, version }, sight))
+        });
+        ahead.collect()
     }
 
     /// What is not in the listing either is gone, unless it is too much to be true.

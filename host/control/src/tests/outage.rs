@@ -227,6 +227,32 @@ async fn an_older_incarnation_is_an_orphan_and_a_newer_one_is_not_touched() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_was_put_back_takes_over_what_was_started_since() {
+    let house = House::new().await;
+    let [running, stopped] = several(&house, 2).await.try_into().unwrap();
+    house.control.stop(&stopped.id, None).await.unwrap();
+    house.until(&stopped.id, SessionState::Stopped).await;
+    // Since then both were started, three times and once.
+    for (session, incarnation) in [(&running, 4), (&stopped, 2)] {
+        house.fake.vanish(&session.id);
+        house.fake.plant(&session.id, incarnation);
+    }
+    house.when(&running.id, |now| now.incarnation == 4 && now.state == SessionState::Running).await;
+    house.when(&stopped.id, |now| now.incarnation == 2 && now.state == SessionState::Stopped).await;
+    assert_eq!((house.fake.there(&running.id), house.fake.ever(&running.id)), (vec![4], vec![1]), "nothing was made");
+    // The next start follows on that.
+    house.fake.end(&running.id, code(1));
+    house.when(&running.id, |now| now.incarnation == 5 && now.state == SessionState::Running).await;
+    assert_eq!(house.fake.there(&running.id), [5]);
+    // No session was ever started so often: that is invented, and not followed.
+    house.fake.plant(&running.id, u64::MAX);
+    house.fake.vanish(&stopped.id);
+    house.later(Duration::from_secs(3600)).await;
+    assert_eq!(house.control.session(&running.id).unwrap().incarnation, 5);
+    house.done().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_create_that_lands_after_the_session_was_stopped_is_cleaned_up() {
     let house = House::new().await;
     house.fake.always("create", Chaos::Hang);
