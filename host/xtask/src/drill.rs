@@ -7,7 +7,7 @@ use crate::setup::Docker;
 use crate::{plugins, say, setup, workspace};
 
 /// What can be drilled, in the order in which it is.
-pub(crate) const NAMES: [&str; 3] = ["crash", "engine", "outside"];
+pub(crate) const NAMES: [&str; 4] = ["crash", "engine", "outside", "disk"];
 
 /// What was asked for.
 #[derive(clap::Args)]

@@ -32,8 +32,7 @@ pub(crate) fn play(course: &mut Course) -> Result<()> {
     let engine = course.engine()?;
     let mut stage = Stage::set(engine, &course.interrupt, "")?;
     let mut rng = course.rng(0);
-    let mut clients: Vec<Client> =
-        stage.backends().into_iter().map(|backend| Client::new(backend, BREATH, &mut rng)).collect();
+    let mut clients = Client::all(&stage, BREATH, &mut rng);
     // What is compiled once must not be compiled at each start.
     stage.serve()?;
     stage.kill()?;

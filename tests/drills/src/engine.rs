@@ -2,7 +2,6 @@
 //! nothing else; neighbours on other backends do not notice; what the Engine kept goes on as the same container, and what
 //! it took down comes back by policy, never as an orphan.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +10,7 @@ use seawall_model::{RestartPolicy, Session, SessionState};
 use seawall_testing::docker::Engine;
 use serde_json::json;
 
-use crate::load::{Client, Ledger, Promise};
+use crate::load::{Client, Ledger, Promise, under_load};
 use crate::run::Course;
 use crate::stage::Stage;
 use crate::verdict::{clear_away, settle_and_judge};
@@ -65,8 +64,7 @@ pub(crate) fn play(course: &mut Course) -> Result<()> {
     let Some(engine) = course.engine()? else { return Ok(()) };
     let mut stage = Stage::set(Some(engine), &course.interrupt, CONFIG)?;
     let mut rng = course.rng(0);
-    let mut clients: Vec<Client> =
-        stage.backends().into_iter().map(|backend| Client::new(backend, BREATH, &mut rng)).collect();
+    let mut clients = Client::all(&stage, BREATH, &mut rng);
     stage.serve()?;
     watched(&stage)?;
 
@@ -186,18 +184,4 @@ impl Watched {
 /// Which container it is, and since when it runs.
 fn facts(stage: &Stage, engine: &Engine, session: &Session) -> Result<String> {
     engine.docker(["inspect", "--format", "{{.Id}} {{.State.StartedAt}}", &stage.container(session)?])
-}
-
-/// Does something while every client works.
-fn under_load(clients: &mut [Client], stage: &Stage, act: impl FnOnce() -> Result<()>) -> Result<()> {
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for client in clients {
-            let stop = &stop;
-            scope.spawn(move || client.work(&stage.home, stop));
-        }
-        let acted = act();
-        stop.store(true, Ordering::Relaxed);
-        acted
-    })
 }

@@ -18,6 +18,7 @@
 
 mod api;
 mod crash;
+mod disk;
 mod engine;
 mod load;
 mod outside;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::Result;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, IteratorRandom as _};
 use rand::{Rng as _, SeedableRng as _};
@@ -12,6 +13,7 @@ use seawall_testing::daemon::Home;
 use serde_json::{Value, json};
 
 use crate::api::{Told, ask};
+use crate::stage::Stage;
 
 /// What a client knows of a session, by its name.
 pub(crate) type Ledger = BTreeMap<String, Promise>;
@@ -43,9 +45,28 @@ pub(crate) struct Client {
     pub(crate) cut_off: u64,
 }
 
+/// Does something while every client works.
+pub(crate) fn under_load(clients: &mut [Client], stage: &Stage, act: impl FnOnce() -> Result<()>) -> Result<()> {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for client in clients {
+            let stop = &stop;
+            scope.spawn(move || client.work(&stage.home, stop));
+        }
+        let acted = act();
+        stop.store(true, Ordering::Relaxed);
+        acted
+    })
+}
+
 impl Client {
+    /// One for each backend.
+    pub(crate) fn all(stage: &Stage, breath: Duration, rng: &mut StdRng) -> Vec<Self> {
+        stage.backends().into_iter().map(|backend| Self::new(backend, breath, rng)).collect()
+    }
+
     /// Pauses for up to `breath` between two requests.
-    pub(crate) fn new(backend: &'static str, breath: Duration, rng: &mut StdRng) -> Self {
+    fn new(backend: &'static str, breath: Duration, rng: &mut StdRng) -> Self {
         let rng = StdRng::seed_from_u64(rng.random());
         Self { backend, breath, rng, made: 0, ledger: Ledger::new(), answered: 0, cut_off: 0 }
     }

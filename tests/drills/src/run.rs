@@ -10,7 +10,7 @@ use seawall_testing::interrupt::Interrupt;
 use serde::{Deserialize, Serialize};
 
 use crate::report::{Report, Tally};
-use crate::{crash, engine, outside};
+use crate::{crash, disk, engine, outside};
 
 /// What can be drilled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ use crate::{crash, engine, outside};
 pub enum Drill {
     /// `kill -9` of the daemon at random instants, under load.
     Crash,
+    /// The store's disk full, read-only, its database locked or put back; the machine started anew.
+    Disk,
     /// The Docker Engine hung, killed, stopped and restarted, under load.
     Engine,
     /// Sessions killed, removed, renamed and imitated behind the daemon's back.
@@ -54,12 +56,13 @@ pub(crate) struct Course {
 
 impl Drill {
     /// All, in the order in which they are run.
-    pub const ALL: [Self; 3] = [Self::Crash, Self::Engine, Self::Outside];
+    pub const ALL: [Self; 4] = [Self::Crash, Self::Engine, Self::Outside, Self::Disk];
 
     /// As it is typed.
     pub fn name(self) -> &'static str {
         match self {
             Self::Crash => "crash",
+            Self::Disk => "disk",
             Self::Engine => "engine",
             Self::Outside => "outside",
         }
@@ -68,6 +71,7 @@ impl Drill {
     fn play(self, course: &mut Course) -> Result<()> {
         match self {
             Self::Crash => crash::play(course),
+            Self::Disk => disk::play(course),
             Self::Engine => engine::play(course),
             Self::Outside => outside::play(course),
         }

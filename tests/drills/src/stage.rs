@@ -81,14 +81,19 @@ impl Stage {
         self.ready()
     }
 
-    /// `kill -9`.
+    /// The daemon that runs, for whoever ends it.
+    pub(crate) fn take_daemon(&mut self) -> Result<Daemon> {
+        self.daemon.take().context("no daemon runs")
+    }
+
+    /// `kill -9`; one that has ended by itself is only buried.
     pub(crate) fn kill(&mut self) -> Result<()> {
-        self.daemon.take().context("no daemon runs")?.kill().context("kill the daemon")
+        self.take_daemon()?.kill().context("kill the daemon")
     }
 
     /// Ends the daemon politely; sessions go on.
     pub(crate) fn terminate(&mut self) -> Result<()> {
-        let status = self.daemon.take().context("no daemon runs")?.terminate()?;
+        let status = self.take_daemon()?.terminate()?;
         if status.success() { Ok(()) } else { bail!("the daemon ended with {status}\n{}", self.home.log_end()) }
     }
 

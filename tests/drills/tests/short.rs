@@ -20,6 +20,11 @@ fn an_engine_that_hangs_dies_or_restarts_under_load_costs_no_session() {
 }
 
 #[test]
+fn a_store_that_cannot_write_or_was_put_back_loses_doubles_and_orphans_nothing() {
+    drill(Drill::Disk);
+}
+
+#[test]
 fn what_happens_behind_the_daemons_back_ends_as_the_policy_says() {
     drill(Drill::Outside);
 }

@@ -47,9 +47,14 @@ impl Process {
         !matches!(self.state, 'Z' | 'X' | 'x')
     }
 
+    /// What names it for good.
+    pub fn identity(&self) -> (i32, u64) {
+        (self.pid, self.started)
+    }
+
     /// It is still the same process, and runs.
     pub fn still_runs(&self) -> bool {
-        Self::read(self.pid).is_some_and(|now| now.started == self.started && now.alive())
+        Self::read(self.pid).is_some_and(|now| now.identity() == self.identity() && now.alive())
     }
 
     /// Resident memory in bytes.
