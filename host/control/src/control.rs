@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use seawall_backend::{Bulkhead, ExecutionBackend, LogStream};
 use seawall_model::{BackendName, LogOptions, Session, SessionId, SessionState};
-use seawall_store::{Event, Store};
+use seawall_store::{Event, EventFilter, EventPage, Store};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -185,6 +185,27 @@ impl Control {
     /// `Store`.
     pub async fn events(&self, after: Option<u64>, limit: usize) -> Result<Vec<Event>, ControlError> {
         self.core.store.events(after, limit).await.map_err(ControlError::Store)
+    }
+
+    /// A page of the journal: up to `limit` events after the id `after` that are meant.
+    ///
+    /// # Errors
+    /// `Store`.
+    pub async fn event_page(&self, after: u64, limit: usize, filter: EventFilter) -> Result<EventPage, ControlError> {
+        self.core.store.event_page(after, limit, filter).await.map_err(ControlError::Store)
+    }
+
+    /// Where to begin to read for the last `count` events that are meant: the id before them.
+    ///
+    /// # Errors
+    /// `Store`.
+    pub async fn before_last_events(&self, count: usize, filter: EventFilter) -> Result<u64, ControlError> {
+        self.core.store.before_last_events(count, filter).await.map_err(ControlError::Store)
+    }
+
+    /// The id of the newest event; 0 if there never was one.
+    pub fn last_event(&self) -> u64 {
+        self.core.store.last_event()
     }
 
     /// Events as they happen. A receiver that falls behind is told how many it missed.

@@ -56,6 +56,7 @@ pub use backends::BackendChange;
 pub use config::{Backoff, CheckConfig, ControlConfig};
 pub use control::Control;
 pub use error::{ControlError, ShutdownError, StartError};
+pub use events::EVENT_KINDS;
 pub use health::{BackendHealth, BackendStatus, Condition};
 pub use look::{Look, LookKind};
 pub use shutdown::Shutdown;

@@ -12,7 +12,7 @@ use seawall_backend::limit::Ceiling;
 use seawall_control::{Control, Shutdown, ShutdownError};
 use seawall_model::{BackendName, Session, SessionState, Timestamp};
 use seawall_runtime::{Runtime, RuntimeConfig, RuntimeError, Services};
-use seawall_store::{OpenError, Store};
+use seawall_store::{OpenError, Store, StoreConfig};
 
 use crate::api::{self, Api, Schemas, Server};
 use crate::compiler;
@@ -118,7 +118,8 @@ impl App {
     /// See [`StartError`].
     pub(crate) async fn start(settings: &Settings) -> Result<Self, StartError> {
         api::check_path(&settings.socket)?;
-        let store = Store::open(&settings.data_dir).await.map_err(|error| match error {
+        let bounds = StoreConfig { journal: settings.journal, ..StoreConfig::default() };
+        let store = Store::open_with(&settings.data_dir, bounds).await.map_err(|error| match error {
             OpenError::Locked { .. } => StartError::Locked(error),
             other => StartError::Store(other),
         })?;
@@ -163,7 +164,7 @@ impl App {
         };
         let api = Api::new(control.clone(), version, schemas, reload.clone());
         let drain = api.drain.clone();
-        let server = Server::spawn(bound, api::router(api), drain);
+        let server = Server::spawn(bound, api::router(api), drain, api::WRITE_TIMEOUT);
         Ok(Assembled { server, reloader, reload, control })
     }
 

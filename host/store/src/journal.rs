@@ -1,51 +1,26 @@
-//! The journal of events: bounded, with ids that only grow.
+//! The journal of events: ids that only grow, read page by page. What it forgets is decided in `pruning`.
 
-use std::time::Duration;
-
+use futures_util::TryStreamExt as _;
 use seawall_model::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
-use crate::{Error, Event, StoreConfig};
+use crate::{Error, Event, EventFilter};
 
-/// The most events that one read gives.
+/// The most events that one read gives or looks at.
 const MAX_READ: usize = 10_000;
-/// Old events go at least this often while there are writes.
-const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
-/// When to prune, and by which bounds.
-#[derive(Debug)]
-pub(crate) struct Pruning {
-    config: StoreConfig,
-    added: u64,
-    last: Option<Timestamp>,
-}
-
-impl Pruning {
-    pub(crate) fn new(config: StoreConfig) -> Self {
-        Self { config, added: 0, last: None }
-    }
-
-    /// Counts events, and prunes when enough came or enough time went by.
-    pub(crate) async fn after(&mut self, events: u64, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        let now = Timestamp::now();
-        self.added = self.added.saturating_add(events);
-        let many = self.added >= (self.config.journal_events / 10).clamp(1, 256);
-        // A clock that was set back must not put pruning off for as long.
-        let long = self.last.is_none_or(|last| now < last || now.since(last) >= PRUNE_EVERY);
-        if !many && !long {
-            return Ok(());
-        }
-        let age = u64::try_from(self.config.journal_age.as_millis()).unwrap_or(u64::MAX);
-        sqlx::query("DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?1 OR at < ?2")
-            .bind(int(self.config.journal_events))
-            .bind(int(now.as_millis().saturating_sub(age)))
-            .execute(connection)
-            .await?;
-        self.added = 0;
-        self.last = Some(now);
-        Ok(())
-    }
+/// A part of the journal.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EventPage {
+    /// Oldest first.
+    pub events: Vec<Event>,
+    /// Everything up to this id was looked at: the next page comes after it.
+    pub after: u64,
+    /// There is more to look at now.
+    pub more: bool,
+    /// So many events, of any kind, that were between where the page begins and `after` are no longer kept.
+    pub missed: u64,
 }
 
 /// Adds an event and gives it its id.
@@ -74,19 +49,56 @@ pub(crate) async fn last(connection: &mut SqliteConnection) -> Result<u64, sqlx:
     Ok(last.unwrap_or(0).unsigned_abs())
 }
 
-/// Events after `after`, oldest first.
-pub(crate) async fn read(after: u64, limit: usize, connection: &mut SqliteConnection) -> Result<Vec<Event>, Error> {
-    let rows = sqlx::query("SELECT * FROM events WHERE id > ?1 ORDER BY id LIMIT ?2")
+/// Up to `limit` events after `after` that are meant, oldest first.
+pub(crate) async fn page(
+    after: u64,
+    limit: usize,
+    filter: &EventFilter,
+    connection: &mut SqliteConnection,
+) -> Result<EventPage, Error> {
+    let mut page = EventPage { after, ..EventPage::default() };
+    let mut rows = sqlx::query("SELECT * FROM events WHERE id > ?1 ORDER BY id LIMIT ?2")
         .bind(int(after))
-        .bind(int(limit.min(MAX_READ) as u64))
-        .fetch_all(connection)
-        .await?;
-    rows.iter()
-        .map(|row| {
-            let id = row.try_get::<i64, _>("id")?.unsigned_abs();
-            event(id, row).map_err(|error| Error::BadRecord { what: format!("event {id}"), why: error.to_string() })
-        })
-        .collect()
+        .bind(int(MAX_READ as u64 + 1))
+        .fetch(connection);
+    let mut looked = 0;
+    while let Some(row) = rows.try_next().await? {
+        if looked >= MAX_READ || page.events.len() >= limit {
+            page.more = true;
+            break;
+        }
+        looked += 1;
+        let event = read(&row)?;
+        page.missed += event.id.saturating_sub(page.after + 1);
+        page.after = event.id;
+        if filter.matches(&event) {
+            page.events.push(event);
+        }
+    }
+    Ok(page)
+}
+
+/// The id after which the last `count` events come that are meant; 0 if there are fewer.
+pub(crate) async fn before_last(
+    count: usize,
+    filter: &EventFilter,
+    connection: &mut SqliteConnection,
+) -> Result<u64, Error> {
+    let mut rows = sqlx::query("SELECT * FROM events ORDER BY id DESC").fetch(connection);
+    let mut found = 0;
+    while let Some(row) = rows.try_next().await? {
+        let event = read(&row)?;
+        if found == count {
+            return Ok(event.id);
+        }
+        found += usize::from(filter.matches(&event));
+    }
+    Ok(0)
+}
+
+fn read(row: &SqliteRow) -> Result<Event, Error> {
+    let id = row.try_get::<i64, _>("id")?.unsigned_abs();
+    event(id, row).map_err(|error| Error::BadRecord { what: format!("event {id}"), why: error.to_string() })
 }
 
 fn event(id: u64, row: &SqliteRow) -> Result<Event, Box<dyn std::error::Error + Send + Sync>> {

@@ -16,15 +16,17 @@
 //! - What [`Store::write`] returned `Ok` for is on the disk. Callers that write at the same time share one fsync.
 //! - One data directory has one owner: a lock, taken before anything else is touched and held until the last write is
 //!   done.
-//! - The disk is touched on blocking threads only, and no timer is used here: under a paused clock, time stands still
-//!   while the store works.
+//! - The disk is touched on blocking threads only, and the one timer is that of pruning: under a paused clock, time stands
+//!   still while the store works.
 //! - Nothing is guessed: a newer schema, a damaged file or a row that cannot be read is an error that says so, and
 //!   nothing is dropped or begun anew in silence.
 
 mod config;
 mod error;
+mod filter;
 mod journal;
 mod lock;
+mod pruning;
 mod reader;
 mod record;
 mod rows;
@@ -33,8 +35,10 @@ mod state;
 mod store;
 mod writer;
 
-pub use config::{StateQuota, StoreConfig};
+pub use config::{JournalConfig, StateQuota, StoreConfig};
 pub use error::{Error, OpenError};
+pub use filter::EventFilter;
+pub use journal::EventPage;
 pub use record::{Act, Event, Intent, SessionRecord, Write};
 pub use state::{Change, Entry, Expectation, StateError, StateMap, Versioned};
 pub use store::{Snapshot, Stats, Store};

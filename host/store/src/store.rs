@@ -13,13 +13,16 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::journal::{self, Pruning};
+use crate::journal::{self, EventPage};
 use crate::lock::Lock;
+use crate::pruning::Pruning;
 use crate::reader::Reader;
 use crate::schema::Database;
 use crate::state::{Shared, Versioned};
 use crate::writer::{Counters, Submit, Work, Writer};
-use crate::{Error, Event, Intent, OpenError, SessionRecord, StateMap, StateQuota, StoreConfig, Write, rows};
+use crate::{
+    Error, Event, EventFilter, Intent, OpenError, SessionRecord, StateMap, StateQuota, StoreConfig, Write, rows,
+};
 
 /// Events that a subscriber may be behind before it misses some.
 const BROADCAST: usize = 1024;
@@ -116,7 +119,7 @@ impl Store {
             tasks: tasks.clone(),
             lock: SyncMutex::new(Some(Arc::clone(&lock))),
         };
-        let pruning = Pruning::new(config);
+        let pruning = Pruning::new(config.journal);
         let writer = Writer { database, connection: Some(connection), events, counters, pruning, lock };
         tasks.spawn(writer.run(jobs, closing));
         Ok(Self(Arc::new(inner)))
@@ -169,7 +172,24 @@ impl Store {
     /// See [`Error`].
     pub async fn events(&self, after: Option<u64>, limit: usize) -> Result<Vec<Event>, Error> {
         let after = after.unwrap_or(0);
-        self.0.reader.read(async move |connection| journal::read(after, limit, connection).await).await
+        Ok(self.event_page(after, limit, EventFilter::default()).await?.events)
+    }
+
+    /// A page of the journal: up to `limit` events whose id is larger than `after` and that are meant. A page that looked
+    /// at very many events ends with those it found.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn event_page(&self, after: u64, limit: usize, filter: EventFilter) -> Result<EventPage, Error> {
+        self.0.reader.read(async move |connection| journal::page(after, limit, &filter, connection).await).await
+    }
+
+    /// Where to begin to read for the last `count` events that are meant: the id before them.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn before_last_events(&self, count: usize, filter: EventFilter) -> Result<u64, Error> {
+        self.0.reader.read(async move |connection| journal::before_last(count, &filter, connection).await).await
     }
 
     /// The id of the newest event that was published; 0 if there never was one.

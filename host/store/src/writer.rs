@@ -25,10 +25,12 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::spawn_blocking;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::journal::{self, Pruning, int};
+use crate::journal::{self, int};
 use crate::lock::Lock;
+use crate::pruning::{PRUNE_EVERY, Pruning};
 use crate::rows::{Row, SessionRow};
 use crate::schema::Database;
 use crate::state::Commit;
@@ -96,17 +98,20 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, closing: CancellationToken) {
         let mut group = Vec::new();
+        let mut idle = tokio::time::interval_at(Instant::now() + PRUNE_EVERY, PRUNE_EVERY);
+        idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            // Both arms are cancel-safe: nothing is taken from the queue by a `recv_many` that did not finish.
+            // All arms are cancel-safe: nothing is taken from the queue by a `recv_many` that did not finish.
             let taken = tokio::select! {
                 biased;
                 () = closing.cancelled(), if !jobs.is_closed() => {
                     jobs.close();
                     continue;
                 }
-                taken = jobs.recv_many(&mut group, GROUP) => taken,
+                taken = jobs.recv_many(&mut group, GROUP) => Some(taken),
+                _ = idle.tick() => None,
             };
-            if taken == 0 {
+            if taken == Some(0) {
                 break;
             }
             let group = std::mem::take(&mut group);
@@ -124,7 +129,7 @@ impl Writer {
                 Ok(writer) => self = writer,
                 Err(error) => {
                     tracing::error!(%error, "a write was cut off; the database is opened anew");
-                    let pruning = Pruning::new(database.config());
+                    let pruning = Pruning::new(database.config().journal);
                     self = Self { database, connection: None, events, counters, pruning, lock };
                 }
             }
@@ -136,9 +141,17 @@ impl Writer {
         }
     }
 
-    /// Commits a group and answers everybody in it.
+    /// Commits a group and answers everybody in it. With nothing to write, what grew old is pruned.
     async fn write(&mut self, group: Vec<Job>) {
         let mut added = 0;
+        if group.is_empty() {
+            if let Some(connection) = &mut self.connection
+                && let Err(error) = self.pruning.prune(connection).await
+            {
+                tracing::warn!(%error, "old events could not be pruned; this is tried again");
+            }
+            return;
+        }
         match self.commit(&group).await {
             Ok(outcomes) => added += self.settle(group, outcomes),
             Err(Failure::InCommit(error)) => refuse(group, &error),

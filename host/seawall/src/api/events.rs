@@ -1,7 +1,9 @@
-//! `GET /v1/events`: the journal, and what is added to it, as server-sent events.
+//! `GET /v1/events`: the journal, and what is added to it, as server-sent events, or page by page as JSON.
 //!
 //! A reader that falls behind loses nothing that the journal still keeps: what the broadcast dropped is read from the
-//! journal, and only what is gone there too is told as `missed` (C8).
+//! journal, and only what is gone there too is told as `missed` (C8). Nothing is kept for a reader that does not read but
+//! one page: the connection asks for more when it has room. A reader is no task of its own: with the connection it is
+//! gone, all of it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,32 +12,25 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::stream;
-use seawall_model::Timestamp;
-use seawall_store::Event;
+use seawall_control::ControlError;
+use seawall_store::{Event, EventFilter};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::Instant;
 
 use super::Api;
+use super::event_query::EventQuery;
 use super::extract::Query;
-use super::respond::shown;
 use crate::problem::{Kind, Problem};
 
 /// So many events are read from the journal at once.
 const PAGE: usize = 500;
 /// A comment this often, so that a connection that is gone is noticed.
 const ALIVE: Duration = Duration::from_secs(15);
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Options {
-    follow: bool,
-    since: Option<String>,
-    tail: Option<usize>,
-}
 
 /// The data of a `missed` event.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,99 +39,144 @@ pub(crate) struct Missed {
     pub(crate) missed: u64,
 }
 
+/// A page of the journal.
+#[derive(Debug, Serialize)]
+struct Page {
+    /// Oldest first.
+    events: Vec<Event>,
+    /// The `since` of the next page.
+    next: u64,
+    /// There is more by now.
+    more: bool,
+    /// So many events of any kind, later than the one that was asked with, are no longer kept.
+    missed: u64,
+}
+
 pub(super) async fn open(
     State(api): State<Api>,
     headers: HeaderMap,
-    Query(options): Query<Options>,
+    Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Response, Problem> {
-    // What an event source sends when it connects again.
-    let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-    let since = resumed.or(options.since).map(|text| Since::read(&text)).transpose()?;
-    // Subscribed before the journal is read: nothing falls between the two.
-    let live = options.follow.then(|| api.control.subscribe());
-    let mut feed = Feed { api, live, after: None, queue: VecDeque::new(), ended: false };
-    if !options.follow || since.is_some() || options.tail.is_some() {
-        feed.replay(since.unwrap_or(Since::Id(0)), options.tail.unwrap_or(usize::MAX)).await?;
+    let mut query = EventQuery::read(&pairs)?;
+    if let Some(id) = headers.get("last-event-id") {
+        query.resume(&String::from_utf8_lossy(id.as_bytes()))?;
     }
+    let no_store = (CACHE_CONTROL, "no-store");
+    if wants_json(&headers) {
+        return Ok(([no_store], axum::Json(page(&api, query).await?)).into_response());
+    }
+    if query.limit.is_some() {
+        let message = "is for pages: send `Accept: application/json`, or leave it out";
+        return Err(Problem::field(Kind::Malformed, "limit", message));
+    }
+    let feed = Feed::begin(api, query).await?;
     let body = stream::unfold(feed, |mut feed| async move {
         let bytes = feed.next().await?;
         Some((Ok::<_, std::convert::Infallible>(bytes), feed))
     });
-    let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")];
+    let headers = [(CONTENT_TYPE, "text/event-stream"), no_store];
     Ok((headers, Body::from_stream(body)).into_response())
 }
 
-#[derive(Clone, Copy)]
-enum Since {
-    Id(u64),
-    Time(Timestamp),
+/// JSON only for those who ask for it, and not for an event stream besides.
+fn wants_json(headers: &HeaderMap) -> bool {
+    let accepts = |wanted: &str| {
+        let mut listed =
+            headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+        listed.any(|media| media.split(';').next().unwrap_or(media).trim().eq_ignore_ascii_case(wanted))
+    };
+    accepts("application/json") && !accepts("text/event-stream")
 }
 
-impl Since {
-    fn read(text: &str) -> Result<Self, Problem> {
-        if let Ok(id) = text.parse() {
-            return Ok(Self::Id(id));
-        }
-        let message = || format!("{:?} is neither the id of an event nor an RFC 3339 time", shown(text));
-        text.parse().map(Self::Time).map_err(|_| Problem::field(Kind::Malformed, "since", message()))
+async fn page(api: &Api, query: EventQuery) -> Result<Page, Problem> {
+    if query.follow {
+        let message = "a page has an end: ask for an event stream, or for the next page";
+        return Err(Problem::field(Kind::Malformed, "follow", message));
+    }
+    let after = begin(api, &query).await?;
+    let limit = query.limit.unwrap_or(PAGE);
+    let page = api.control.event_page(after, limit, query.filter).await?;
+    let missed = if query.after.is_some_and(|id| id > 0) { page.missed } else { 0 };
+    Ok(Page { events: page.events, next: page.after, more: page.more, missed })
+}
+
+/// The id after which to read.
+async fn begin(api: &Api, query: &EventQuery) -> Result<u64, ControlError> {
+    let after = query.after.unwrap_or(0);
+    match query.tail {
+        Some(count) => Ok(api.control.before_last_events(count, query.filter.clone()).await?.max(after)),
+        None => Ok(after),
     }
 }
 
 struct Feed {
     api: Api,
+    filter: EventFilter,
     live: Option<broadcast::Receiver<Arc<Event>>>,
-    /// The newest event that was queued.
-    after: Option<u64>,
+    /// Everything up to this id was told or is not meant.
+    after: u64,
+    /// The reader has seen what was before `after`: what the journal has lost since is told.
+    seen: bool,
+    /// There is more in the journal than was read.
+    behind: bool,
     queue: VecDeque<Bytes>,
+    quiet_since: Instant,
     ended: bool,
 }
 
 impl Feed {
-    /// Queues what the journal has.
-    async fn replay(&mut self, since: Since, tail: usize) -> Result<(), Problem> {
-        let mut after = match since {
-            Since::Id(id) => Some(id),
-            Since::Time(_) => None,
+    async fn begin(api: Api, query: EventQuery) -> Result<Self, Problem> {
+        // Who asks for nothing but what comes hears from now on. Subscribed before the journal is read: nothing falls
+        // between the two.
+        let replay = !query.follow || query.after.is_some() || query.tail.is_some() || query.filter.since.is_some();
+        let now = api.control.last_event();
+        let live = query.follow.then(|| api.control.subscribe());
+        let after = if replay { begin(&api, &query).await? } else { now };
+        let mut feed = Self {
+            api,
+            filter: query.filter,
+            live,
+            after,
+            seen: !replay || query.after.is_some_and(|id| id > 0),
+            behind: replay,
+            queue: VecDeque::new(),
+            quiet_since: Instant::now(),
+            ended: false,
         };
-        let mut events: VecDeque<Event> = VecDeque::new();
-        loop {
-            let page = self.api.control.events(after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            let more = page.len() == PAGE;
-            // 0 is no event: it means all that is kept.
-            if let (Some(id @ 1..), Some(first)) = (after, page.first())
-                && first.id > id + 1
-            {
-                self.queue.push_back(missed(first.id - id - 1));
-            }
-            after = Some(last.id);
-            for event in page {
-                if matches!(since, Since::Time(time) if event.at < time) {
-                    continue;
-                }
-                if events.len() >= tail {
-                    events.pop_front();
-                }
-                if tail > 0 {
-                    events.push_back(event);
-                }
-            }
-            if !more {
-                break;
-            }
+        if feed.behind {
+            // A journal that cannot be read is an answer of its own, not the end of a stream.
+            feed.read().await?;
         }
-        self.after = after;
-        self.queue.extend(events.iter().map(message));
+        Ok(feed)
+    }
+
+    /// Queues a page of the journal.
+    async fn read(&mut self) -> Result<(), ControlError> {
+        let page = self.api.control.event_page(self.after, PAGE, self.filter.clone()).await?;
+        if self.seen && page.missed > 0 {
+            self.queue.push_back(missed(page.missed));
+        }
+        self.queue.extend(page.events.iter().map(message));
+        self.after = page.after;
+        self.behind = page.more;
+        self.seen |= !page.more;
         Ok(())
     }
 
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(bytes) = self.queue.pop_front() {
+                self.quiet_since = Instant::now();
                 return Some(bytes);
             }
             if self.ended {
                 return None;
+            }
+            if self.behind {
+                if let Err(error) = self.read().await {
+                    self.end(&crate::exit::chain(&error));
+                }
+                continue;
             }
             let live = self.live.as_mut()?;
             tokio::select! {
@@ -144,27 +184,21 @@ impl Feed {
                 // Cancel-safe, all three: a receiver loses nothing by being dropped.
                 () = self.api.drain.cancelled() => self.end("the daemon is shutting down"),
                 received = live.recv() => match received {
-                    Ok(event) if self.after.is_some_and(|after| event.id <= after) => {}
+                    Ok(event) if event.id <= self.after => {}
                     Ok(event) => {
-                        self.after = Some(event.id);
-                        self.queue.push_back(message(&event));
+                        self.after = event.id;
+                        if self.filter.matches(&event) {
+                            self.queue.push_back(message(&event));
+                        }
                     }
-                    Err(RecvError::Lagged(count)) => self.lagged(count).await,
+                    // They are in the journal, unless they are older than what it keeps.
+                    Err(RecvError::Lagged(_)) => self.behind = true,
                     Err(RecvError::Closed) => self.end("the journal is closed"),
                 },
-                () = tokio::time::sleep(ALIVE) => return Some(Bytes::from_static(b":\n\n")),
+                () = tokio::time::sleep_until(self.quiet_since + ALIVE) => {
+                    self.queue.push_back(Bytes::from_static(b":\n\n"));
+                }
             }
-        }
-    }
-
-    /// The broadcast dropped some: they are in the journal, unless they are older than what it keeps.
-    async fn lagged(&mut self, count: u64) {
-        let Some(after) = self.after else {
-            self.queue.push_back(missed(count));
-            return;
-        };
-        if let Err(problem) = self.replay(Since::Id(after), usize::MAX).await {
-            self.end(&problem.detail);
         }
     }
 

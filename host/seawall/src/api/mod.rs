@@ -8,6 +8,7 @@
 //! `axum` is named in this folder only.
 
 mod backends;
+mod event_query;
 mod events;
 mod extract;
 mod frame;
@@ -19,6 +20,8 @@ mod server;
 mod sessions;
 mod state;
 #[cfg(test)]
+mod stream_tests;
+#[cfg(test)]
 mod tests;
 mod trace;
 mod until;
@@ -28,7 +31,7 @@ use axum::routing::{get, post};
 
 pub(crate) use events::Missed;
 pub(crate) use frame::{Frame, FrameReader, header as frame_header};
-pub(crate) use server::{Server, bind, check_path};
+pub(crate) use server::{Server, WRITE_TIMEOUT, bind, check_path};
 pub(crate) use sessions::Downed;
 pub(crate) use state::{Api, Schemas, Version};
 pub(crate) use until::Until;

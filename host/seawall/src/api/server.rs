@@ -4,6 +4,7 @@
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -23,7 +25,10 @@ use crate::app::StartError;
 const MAX_CONNECTIONS: usize = 512;
 /// A client that has not sent its header by then is cut off.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Of a request's header.
+/// A client that takes nothing of what is written to it for so long is cut off, and what it held is free again. A pager
+/// that somebody left open is such a client.
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(600);
+/// Of a request's header, and of what waits to be written.
 const MAX_HEADER: usize = 64 << 10;
 /// `sockaddr_un` has 108 bytes, the last of them a zero.
 const MAX_PATH: usize = 107;
@@ -119,12 +124,18 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Begins to answer. `drain` is the token that streams end with.
-    pub(crate) fn spawn(bound: Bound, router: Router, drain: CancellationToken) -> Self {
+    /// Begins to answer. `drain` is the token that streams end with; for `patience` see [`WRITE_TIMEOUT`].
+    pub(crate) fn spawn(bound: Bound, router: Router, drain: CancellationToken, patience: Duration) -> Self {
         let server = Self { tasks: TaskTracker::new(), drain, cut: CancellationToken::new() };
-        let accept = accept(bound, router, server.tasks.clone(), server.drain.clone(), server.cut.clone());
+        let accept = accept(bound, router, server.tasks.clone(), server.drain.clone(), server.cut.clone(), patience);
         server.tasks.spawn(accept);
         server
+    }
+
+    /// Connections that are there now.
+    #[cfg(test)]
+    pub(crate) fn connections(&self) -> usize {
+        self.tasks.len().saturating_sub(1)
     }
 
     /// Streams are told to end, and nobody new is let in. Requests that are there go on.
@@ -144,7 +155,14 @@ impl Server {
     }
 }
 
-async fn accept(bound: Bound, router: Router, tasks: TaskTracker, drain: CancellationToken, cut: CancellationToken) {
+async fn accept(
+    bound: Bound,
+    router: Router,
+    tasks: TaskTracker,
+    drain: CancellationToken,
+    cut: CancellationToken,
+    patience: Duration,
+) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let next = async {
@@ -160,7 +178,9 @@ async fn accept(bound: Bound, router: Router, tasks: TaskTracker, drain: Cancell
         let Ok(permit) = permit else { return };
         match accepted {
             Ok((stream, _)) => {
-                let connection = connection(stream, router.clone(), drain.clone(), cut.clone());
+                let mut stream = TimeoutStream::new(stream);
+                stream.set_write_timeout(Some(patience));
+                let connection = connection(Box::pin(stream), router.clone(), drain.clone(), cut.clone());
                 tasks.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -175,7 +195,9 @@ async fn accept(bound: Bound, router: Router, tasks: TaskTracker, drain: Cancell
     }
 }
 
-async fn connection(stream: UnixStream, router: Router, drain: CancellationToken, cut: CancellationToken) {
+type Stream = Pin<Box<TimeoutStream<UnixStream>>>;
+
+async fn connection(stream: Stream, router: Router, drain: CancellationToken, cut: CancellationToken) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)

@@ -17,7 +17,7 @@ use seawall_model::{
     Exit, Found, Health, Inspection, Key, LogOptions, Page, Report, SessionName, SessionSpec, Signal, State, Status,
     Timestamp, Workload,
 };
-use seawall_store::Store;
+use seawall_store::{Store, StoreConfig};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -25,13 +25,19 @@ use super::{Api, Server, Version, bind, router};
 use crate::schema::Schema;
 
 /// Workloads in memory. A session with the label `bad` cannot be created; what it writes is `out` and `err`.
-struct Fake {
+pub(super) struct Fake {
     info: Info,
+    /// What its sessions write never ends.
+    flood: bool,
     workloads: Mutex<BTreeMap<String, (u64, State)>>,
 }
 
 impl Fake {
-    fn new() -> Self {
+    pub(super) fn flooding() -> Self {
+        Self { flood: true, ..Self::new() }
+    }
+
+    pub(super) fn new() -> Self {
         let info = Info {
             name: "fake".to_owned(),
             version: "1.2.3".to_owned(),
@@ -41,7 +47,7 @@ impl Fake {
                 r#"{"type":"object","additionalProperties":false,"properties":{"speed":{"type":"integer"}}}"#.to_owned(),
             interfaces: vec![Interface::Logs],
         };
-        Self { info, workloads: Mutex::default() }
+        Self { info, flood: false, workloads: Mutex::default() }
     }
 }
 
@@ -103,25 +109,36 @@ impl ExecutionBackend for Fake {
     }
 
     async fn logs(&self, _: &Key, options: &LogOptions) -> Result<LogStream, Error> {
+        if self.flood {
+            let line = LogChunk { source: Source::Stdout, bytes: Bytes::from_static(&[b'x'; 4096]) };
+            return Ok(futures_util::stream::repeat_with(move || Ok(line.clone())).boxed());
+        }
         let chunk = |source, bytes: &'static [u8]| Ok(LogChunk { source, bytes: Bytes::from_static(bytes) });
         let chunks = futures_util::stream::iter([chunk(Source::Stdout, b"out\xff"), chunk(Source::Stderr, b"err")]);
         if options.follow { Ok(chunks.chain(futures_util::stream::pending()).boxed()) } else { Ok(chunks.boxed()) }
     }
 }
 
-struct Daemon {
-    http: reqwest::Client,
-    server: Server,
-    control: Control,
-    store: Store,
-    _folder: tempfile::TempDir,
+pub(super) struct Daemon {
+    pub(super) http: reqwest::Client,
+    pub(super) server: Server,
+    pub(super) control: Control,
+    pub(super) store: Store,
+    folder: tempfile::TempDir,
 }
+
+/// Longer than any test takes.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 impl Daemon {
     async fn start() -> Self {
+        Self::start_with(Fake::new(), StoreConfig::default(), PATIENCE).await
+    }
+
+    pub(super) async fn start_with(fake: Fake, bounds: StoreConfig, patience: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("data")).await.unwrap();
-        let fake = Bulkhead::new(Fake::new(), &BulkheadConfig::default(), Ceiling::new(100));
+        let store = Store::open_with(&folder.path().join("data"), bounds).await.unwrap();
+        let fake = Bulkhead::new(fake, &BulkheadConfig::default(), Ceiling::new(100));
         let fake: Arc<Bulkhead<dyn ExecutionBackend>> = Arc::new(fake);
         let options = BTreeMap::from([("fake".parse().unwrap(), Schema::new(&fake.info().options_schema).unwrap())]);
         let backends = BTreeMap::from([("fake".parse().unwrap(), fake)]);
@@ -137,23 +154,27 @@ impl Daemon {
         let bound = bind(&socket).unwrap();
         let api = Api::new(control.clone(), version, options.into(), crate::reload::Reload::never());
         let drain = api.drain.clone();
-        let server = Server::spawn(bound, router(api), drain);
+        let server = Server::spawn(bound, router(api), drain, patience);
         let http = reqwest::Client::builder().unix_socket(socket).build().unwrap();
-        Self { http, server, control, store, _folder: folder }
+        Self { http, server, control, store, folder }
     }
 
-    async fn stop(self) {
+    pub(super) fn socket(&self) -> std::path::PathBuf {
+        self.folder.path().join("s")
+    }
+
+    pub(super) async fn stop(self) {
         self.server.drain();
         self.control.shutdown(Shutdown::Leave, Duration::from_secs(10)).await.unwrap();
         self.server.shutdown(Duration::from_secs(10)).await;
         self.store.close().await;
     }
 
-    async fn send(&self, method: Method, path: &str) -> (StatusCode, Value) {
+    pub(super) async fn send(&self, method: Method, path: &str) -> (StatusCode, Value) {
         answer(self.http.request(method, format!("http://s{path}")).send().await.unwrap()).await
     }
 
-    async fn create(&self, spec: Value) -> (StatusCode, Value) {
+    pub(super) async fn create(&self, spec: Value) -> (StatusCode, Value) {
         answer(self.http.post("http://s/v1/sessions").json(&spec).send().await.unwrap()).await
     }
 }
@@ -195,6 +216,17 @@ async fn every_bad_request_is_a_problem_that_says_what_is_wrong() {
         (Method::GET, "/v1/sessions/nobody/logs?tail=-1".to_owned()),
         (Method::GET, "/v1/sessions/nobody/logs?stdout=false&stderr=false".to_owned()),
         (Method::GET, "/v1/events?since=yesterday".to_owned()),
+        (Method::GET, "/v1/events?until=17".to_owned()),
+        (Method::GET, "/v1/events?follow=true&until=2026-01-31T12:00:00Z".to_owned()),
+        (Method::GET, "/v1/events?tail=all".to_owned()),
+        (Method::GET, "/v1/events?tail=1&tail=2".to_owned()),
+        (Method::GET, "/v1/events?limit=10".to_owned()),
+        (Method::GET, "/v1/events?limit=0".to_owned()),
+        (Method::GET, "/v1/events?kind=sesion.started".to_owned()),
+        (Method::GET, "/v1/events?kind=".to_owned()),
+        (Method::GET, "/v1/events?session=a%20b".to_owned()),
+        (Method::GET, "/v1/events?backend=..".to_owned()),
+        (Method::GET, "/v1/events?knd=session.".to_owned()),
         (Method::GET, "/v1/backends/nobody".to_owned()),
         (Method::GET, "/v1/backends/..%2f".to_owned()),
     ] {
@@ -388,5 +420,54 @@ async fn a_request_goes_on_with_the_trace_of_its_caller() {
     let answer = own.headers()["traceresponse"].to_str().unwrap().to_owned();
     let problem = own.json::<Value>().await.unwrap();
     assert!(answer.contains(problem["trace_id"].as_str().unwrap()) && problem["trace_id"] != id, "{answer}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn events_are_given_as_asked_for() {
+    let daemon = Daemon::start().await;
+    for name in ["web", "db"] {
+        daemon.create(json!({"backend": "fake", "name": name})).await;
+        daemon.send(Method::GET, &format!("/v1/sessions/{name}/wait?for=settled&timeout=30s")).await;
+    }
+    daemon.send(Method::POST, "/v1/sessions/web/stop?wait=true").await;
+    daemon.send(Method::DELETE, "/v1/sessions/web?wait=true").await;
+    let page = async |query: &str| {
+        let request = daemon.http.get(format!("http://s/v1/events?{query}")).header("accept", "application/json");
+        let (status, page) = answer(request.send().await.unwrap()).await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        page
+    };
+    let told = |page: &Value| -> Vec<String> {
+        let word =
+            |event: &Value| format!("{} {}", event["name"].as_str().unwrap_or("-"), event["kind"].as_str().unwrap());
+        page["events"].as_array().unwrap().iter().map(word).collect()
+    };
+    let of_web = page("session=web&kind=session.").await;
+    let story = ["created", "started", "stopping", "stopped", "removed"].map(|word| format!("web session.{word}"));
+    assert_eq!(told(&of_web), story, "also of a session that is gone");
+    assert_eq!(told(&page("session=web&session=db&kind=session.started&backend=fake").await).len(), 2);
+    assert_eq!(told(&page("session=web&tail=1").await), ["web session.removed"]);
+    assert_eq!(told(&page("until=2020-01-01T00:00:00Z").await), Vec::<String>::new());
+    assert_eq!(page("since=2020-01-01T00:00:00Z").await, page("").await);
+
+    let (mut since, mut all) = (0, Vec::new());
+    loop {
+        let part = page(&format!("since={since}&limit=2&session=web")).await;
+        all.extend(told(&part));
+        since = part["next"].as_u64().unwrap();
+        if part["more"] == false {
+            break;
+        }
+    }
+    assert_eq!(all, story);
+
+    let text = daemon.http.get("http://s/v1/events?kind=session.removed").send().await.unwrap().text().await.unwrap();
+    assert!(text.starts_with("id: ") && text.matches("event: ").count() == 1, "{text}");
+    let json = |query: &str| daemon.http.get(format!("http://s/v1/events{query}")).header("accept", "application/json");
+    let (status, problem) = answer(json("?follow=true").send().await.unwrap()).await;
+    assert_eq!((status, &problem["problems"][0]["field"]), (StatusCode::BAD_REQUEST, &json!("follow")));
+    let (status, _) = answer(json("").header("last-event-id", "x").send().await.unwrap()).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
     daemon.stop().await;
 }

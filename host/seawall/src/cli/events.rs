@@ -3,6 +3,7 @@
 use clap::Args;
 use futures_util::StreamExt as _;
 use reqwest::Method;
+use seawall_model::Timestamp;
 use seawall_store::Event;
 
 use super::logs::{is_moment, moment};
@@ -20,9 +21,21 @@ pub(crate) struct Events {
     /// Only what came after: the id of an event, a time (RFC 3339), or how long ago (10m)
     #[arg(long, value_name = "ID|TIME", value_parser = since)]
     since: Option<String>,
+    /// Only what came before: a time (RFC 3339), or how long ago (10m)
+    #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with = "follow")]
+    until: Option<Timestamp>,
     /// Only the last so many of what happened
     #[arg(short = 'n', long, value_name = "NUMBER")]
     tail: Option<usize>,
+    /// Only about this session: its id, the beginning of it (4 digits or more), or its name; may be repeated
+    #[arg(long = "session", value_name = "SESSION")]
+    sessions: Vec<String>,
+    /// Only on this backend; may be repeated
+    #[arg(long = "backend", value_name = "NAME")]
+    backends: Vec<String>,
+    /// Only of a kind that begins so, such as session. or backend.breaker; may be repeated
+    #[arg(long = "kind", value_name = "KIND")]
+    kinds: Vec<String>,
 }
 
 impl Events {
@@ -30,7 +43,11 @@ impl Events {
     pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
         let mut query = vec![("follow", self.follow.to_string())];
         query.extend(self.since.map(|since| ("since", since)));
+        query.extend(self.until.map(|until| ("until", until.to_string())));
         query.extend(self.tail.map(|tail| ("tail", tail.to_string())));
+        for (key, values) in [("session", self.sessions), ("backend", self.backends), ("kind", self.kinds)] {
+            query.extend(values.into_iter().map(|value| (key, value)));
+        }
         let response = client.send(Method::GET, &["events"], &query).await?;
         let mut body = response.bytes_stream();
         let mut lines = Lines::default();

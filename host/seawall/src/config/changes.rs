@@ -19,6 +19,7 @@ impl Settings {
             supervisor,
             log: Log { filter, format },
             control,
+            journal,
             runtime,
             runtime_written,
             ceiling: _,
@@ -32,6 +33,8 @@ impl Settings {
             ("supervisor", *supervisor != new.supervisor),
             ("log.filter", *filter != new.log.filter),
             ("log.format", *format != new.log.format),
+            ("journal.events", journal.events != new.journal.events),
+            ("journal.age", journal.age != new.journal.age),
         ];
         let mut names: Vec<String> =
             plain.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name.to_owned()).collect();

@@ -8,6 +8,7 @@ use seawall_backend::{BulkheadConfig, Deadlines};
 use seawall_control::ControlConfig;
 use seawall_model::BackendName;
 use seawall_runtime::{ClassOverrides, Grants, RuntimeConfig};
+use seawall_store::JournalConfig;
 use serde::{Deserialize, Serialize};
 
 use super::backends::PluginSource;
@@ -33,6 +34,8 @@ pub(crate) struct ConfigFile {
     pub(crate) log: LogSection,
     /// The control loop.
     pub(crate) control: ControlConfig,
+    /// The journal of events.
+    pub(crate) journal: JournalConfig,
     /// The runtime of plugins.
     pub(crate) runtime: RuntimeConfig,
     /// What bounds the calls of every backend.

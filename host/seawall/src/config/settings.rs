@@ -8,6 +8,7 @@ use seawall_backend::{BulkheadConfig, Deadlines};
 use seawall_control::ControlConfig;
 use seawall_model::{BackendName, InvalidSpec};
 use seawall_runtime::{ClassOverrides, Grants, RuntimeConfig};
+use seawall_store::JournalConfig;
 use serde::Serialize;
 
 use super::backends::{BUILT_IN, PluginSource, default_grants};
@@ -66,6 +67,8 @@ pub(crate) struct Settings {
     pub(crate) log: Log,
     /// The control loop.
     pub(crate) control: ControlConfig,
+    /// The journal of events.
+    pub(crate) journal: JournalConfig,
     /// The runtime of plugins.
     #[serde(skip)]
     pub(crate) runtime: RuntimeConfig,
@@ -203,8 +206,8 @@ impl Settings {
                 _ => ConfigError::Given { name: "--log".to_owned(), message },
             });
         }
-        if let Err(invalid) = file.control.validate() {
-            return Err(invalid_control(&invalid, document.as_ref()));
+        if let Err(error) = file.control.validate().and_then(|()| file.journal.validate()) {
+            return Err(invalid(&error, document.as_ref()));
         }
         Ok(Self {
             given: again,
@@ -214,6 +217,7 @@ impl Settings {
             shutdown_deadline: deadline,
             log: Log { filter, format: given.log_format.or(file.log.format).unwrap_or_default() },
             control: file.control,
+            journal: file.journal,
             runtime,
             runtime_written,
             data_dir,
@@ -234,12 +238,11 @@ impl Settings {
     }
 }
 
-fn invalid_control(invalid: &InvalidSpec, document: Option<&Document>) -> ConfigError {
-    let keys: Vec<&str> =
-        invalid.problems.first().map(|problem| problem.field.split('.').collect()).unwrap_or_default();
+fn invalid(error: &InvalidSpec, document: Option<&Document>) -> ConfigError {
+    let field = error.problems.first().map(|problem| problem.field.as_str()).unwrap_or_default();
     match document {
-        Some(document) => document.wrong(&keys, invalid.to_string()),
-        None => given("control".to_owned(), invalid.to_string()),
+        Some(document) => document.wrong(&field.split('.').collect::<Vec<_>>(), error.to_string()),
+        None => given(field.to_owned(), error.to_string()),
     }
 }
 
@@ -353,6 +356,15 @@ pub(super) mod tests {
             assert!(error.contains(":1:1: shutdown-deadline"), "{error}");
         }
         settings("shutdown-deadline = \"24h\"").unwrap();
+    }
+
+    #[test]
+    fn a_journal_without_bounds_is_refused_with_its_place() {
+        let error = settings("[journal]\nage = \"1h\"\nevents = 7").unwrap_err().to_string();
+        assert!(error.contains("seawall.toml:3:1: journal.events: between 100"), "{error}");
+        let error = settings("[journal]\nevent = 700").unwrap_err().to_string();
+        assert!(error.contains("seawall.toml:2:1") && error.contains("did you mean `events`?"), "{error}");
+        assert_eq!(settings("[journal]\nevents = 700").unwrap().journal.events, 700);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
 
 mod common;
+mod journal;
 mod open;
 mod sessions;
 mod state;

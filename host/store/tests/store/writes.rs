@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::{event, session};
-use seawall_store::{Error, OpenError, Store, StoreConfig, Write};
+use seawall_store::{Error, JournalConfig, OpenError, Store, StoreConfig, Write};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 
@@ -298,7 +298,8 @@ async fn a_paused_clock_stands_still_while_the_store_works() {
 #[tokio::test]
 async fn event_ids_grow_over_pruning_and_restarts() {
     let dir = tempfile::tempdir().unwrap();
-    let config = StoreConfig { journal_events: 20, ..StoreConfig::default() };
+    let config =
+        StoreConfig { journal: JournalConfig { events: 20, ..JournalConfig::default() }, ..StoreConfig::default() };
     for round in 0..3 {
         let store = Store::open_with(dir.path(), config).await.unwrap();
         assert_eq!(store.last_event(), round * 100);
@@ -314,7 +315,7 @@ async fn event_ids_grow_over_pruning_and_restarts() {
     }
 
     // All of them grow old; no id is used again.
-    let config = StoreConfig { journal_age: Duration::ZERO, ..config };
+    let config = StoreConfig { journal: JournalConfig { age: Duration::ZERO, ..config.journal }, ..config };
     let store = Store::open_with(dir.path(), config).await.unwrap();
     let mut old = event("old");
     old.at = seawall_model::Timestamp::from_millis(1);

@@ -94,6 +94,36 @@ fn events_tell_the_story_in_order() -> Result<()> {
     let place = |word: &str| kinds.iter().position(|kind| kind.as_str().is_some_and(|kind| kind.contains(word)));
     let order = [place("session.created"), place("session.started"), place("session.removed")];
     assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{kinds:?}");
+
+    // Also of a session that is gone, by its name.
+    let removed = home.ok(&["events", "--json", "--session", "told", "--kind", "session.removed", "--since", "10m"])?;
+    assert_eq!(removed.lines().count(), 1, "{removed}");
+    assert_eq!(home.ok(&["events", "--backend", "mock", "--until", "10m"])?, "");
+    assert_eq!(home.ok(&["events", "--kind", "session.", "--tail", "1"])?.lines().count(), 1);
+    refused(&home, &["events", "--kind", "sesion."], 64, &["kind", "session."])?;
+    refused(&home, &["events", "--follow", "--until", "10m"], 2, &["--until"])?;
+    Ok(())
+}
+
+#[test]
+fn why_says_which_look_and_which_trace() -> Result<()> {
+    let home = home("")?;
+    let _daemon = home.serve(true)?;
+    let id = run(&home, &["--backend", "mock", "--name", "seen"])?;
+    let why = eventually("a full sweep has seen it", || {
+        let why = home.json(&["why", "seen"])?;
+        Ok((why["observed"]["by"]["kind"] == "full").then_some(why))
+    })?;
+    let by = &why["observed"]["by"];
+    assert!(by["number"].as_u64() >= Some(1) && text(by, "trace_id")?.len() == 32, "{why:#}");
+    assert!(home.ok(&["why", "seen"])?.contains(" by full sweep "));
+    // What was told of it stands in the log under the same trace as in the journal.
+    let events = home.ok(&["events", "--json", "--session", &id, "--kind", "session.created"])?;
+    let event: serde_json::Value = serde_json::from_str(&events)?;
+    let trace = text(&event, "trace_id")?;
+    let logged = home.log();
+    let line = logged.lines().find(|line| line.contains("session.created")).unwrap_or_default();
+    assert!(line.contains(&format!("\"trace_id\":\"{trace}\"")), "{line}");
     Ok(())
 }
 
