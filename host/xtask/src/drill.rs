@@ -7,7 +7,7 @@ use crate::setup::Docker;
 use crate::{plugins, say, setup, workspace};
 
 /// What can be drilled, in the order in which it is.
-pub(crate) const NAMES: [&str; 4] = ["crash", "engine", "outside", "disk"];
+pub(crate) const NAMES: [&str; 6] = ["crash", "engine", "outside", "disk", "soak", "clients"];
 
 /// What was asked for.
 #[derive(clap::Args)]

@@ -17,6 +17,7 @@
 //! file. A run is the same again with the same seed, as far as choices go: the machine's own timing is not replayed.
 
 mod api;
+mod clients;
 mod crash;
 mod disk;
 mod engine;
@@ -24,8 +25,10 @@ mod load;
 mod outside;
 mod report;
 mod run;
+mod soak;
 mod stage;
 mod verdict;
+mod vitals;
 mod world;
 
 pub use report::Report;

@@ -46,7 +46,7 @@ pub(crate) struct Client {
 }
 
 /// Does something while every client works.
-pub(crate) fn under_load(clients: &mut [Client], stage: &Stage, act: impl FnOnce() -> Result<()>) -> Result<()> {
+pub(crate) fn under_load<T>(clients: &mut [Client], stage: &Stage, act: impl FnOnce() -> Result<T>) -> Result<T> {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for client in clients {
@@ -66,7 +66,7 @@ impl Client {
     }
 
     /// Pauses for up to `breath` between two requests.
-    fn new(backend: &'static str, breath: Duration, rng: &mut StdRng) -> Self {
+    pub(crate) fn new(backend: &'static str, breath: Duration, rng: &mut StdRng) -> Self {
         let rng = StdRng::seed_from_u64(rng.random());
         Self { backend, breath, rng, made: 0, ledger: Ledger::new(), answered: 0, cut_off: 0 }
     }

@@ -10,7 +10,7 @@ use seawall_testing::interrupt::Interrupt;
 use serde::{Deserialize, Serialize};
 
 use crate::report::{Report, Tally};
-use crate::{crash, disk, engine, outside};
+use crate::{clients, crash, disk, engine, outside, soak};
 
 /// What can be drilled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,10 @@ pub enum Drill {
     Engine,
     /// Sessions killed, removed, renamed and imitated behind the daemon's back.
     Outside,
+    /// Very many mock sessions for long: nothing grows.
+    Soak,
+    /// Clients that are slow, stuck or gone.
+    Clients,
 }
 
 /// What was asked for.
@@ -56,7 +60,7 @@ pub(crate) struct Course {
 
 impl Drill {
     /// All, in the order in which they are run.
-    pub const ALL: [Self; 4] = [Self::Crash, Self::Engine, Self::Outside, Self::Disk];
+    pub const ALL: [Self; 6] = [Self::Crash, Self::Engine, Self::Outside, Self::Disk, Self::Soak, Self::Clients];
 
     /// As it is typed.
     pub fn name(self) -> &'static str {
@@ -65,6 +69,8 @@ impl Drill {
             Self::Disk => "disk",
             Self::Engine => "engine",
             Self::Outside => "outside",
+            Self::Soak => "soak",
+            Self::Clients => "clients",
         }
     }
 
@@ -74,6 +80,8 @@ impl Drill {
             Self::Disk => disk::play(course),
             Self::Engine => engine::play(course),
             Self::Outside => outside::play(course),
+            Self::Soak => soak::play(course),
+            Self::Clients => clients::play(course),
         }
     }
 }

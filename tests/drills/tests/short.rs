@@ -28,3 +28,13 @@ fn a_store_that_cannot_write_or_was_put_back_loses_doubles_and_orphans_nothing()
 fn what_happens_behind_the_daemons_back_ends_as_the_policy_says() {
     drill(Drill::Outside);
 }
+
+#[test]
+fn many_sessions_and_failing_calls_make_nothing_grow() {
+    drill(Drill::Soak);
+}
+
+#[test]
+fn clients_that_are_slow_stuck_or_gone_cost_nobody_else() {
+    drill(Drill::Clients);
+}

@@ -1,0 +1,25 @@
+//! What the daemon takes of the machine.
+
+use anyhow::{Context, Result};
+use seawall_testing::processes::Process;
+
+/// At one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vitals {
+    /// Bytes.
+    pub(crate) resident: u64,
+    pub(crate) descriptors: usize,
+    pub(crate) threads: usize,
+}
+
+impl Vitals {
+    pub(crate) fn of(pid: i32) -> Result<Self> {
+        let entries = |what: &str| -> Result<usize> {
+            let dir = format!("/proc/{pid}/{what}");
+            Ok(std::fs::read_dir(&dir).with_context(|| format!("read {dir}"))?.count())
+        };
+        let process = Process::read(pid).context("the daemon has ended")?;
+        let resident = process.resident().context("read its memory")?;
+        Ok(Self { resident, descriptors: entries("fd")?, threads: entries("task")? })
+    }
+}
