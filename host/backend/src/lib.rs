@@ -16,6 +16,7 @@ mod class;
 mod deadline;
 mod error;
 pub mod limit;
+pub mod observer;
 pub mod quarantine;
 pub mod redact;
 pub mod retry;

@@ -16,6 +16,7 @@
 //! - All tries of a call are within one trace: that of whoever calls, or else a new one.
 //! - Everything that is held is a guard, so a caller that goes away gives everything back and counts as nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,6 +32,7 @@ use crate::breaker::{Breaker, BreakerConfig, BreakerStatus, Failure, Verdict};
 use crate::changes::Changes;
 use crate::deadline::within;
 use crate::limit::{Ceiling, Limit, LimitConfig, LimitStats, PoolStats};
+use crate::observer::{Observer, Try};
 use crate::quarantine::{Quarantine, QuarantineConfig, Quarantined};
 use crate::redact::{About, Redact};
 use crate::retry::{RetryConfig, retrying};
@@ -85,6 +87,7 @@ pub struct Bulkhead<B: ?Sized> {
     quarantine: Quarantine,
     redact: Redact,
     changes: Changes,
+    observer: Option<Arc<dyn Observer>>,
     inner: B,
 }
 
@@ -132,8 +135,15 @@ impl<B> Bulkhead<B> {
             quarantine: Quarantine::new(config.quarantine, changes.clone()),
             redact: Redact::default(),
             changes,
+            observer: None,
             inner,
         }
+    }
+
+    /// Tells of each try of a call there.
+    #[must_use]
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+        Self { observer: Some(observer), ..self }
     }
 }
 
@@ -179,8 +189,20 @@ impl<B: ?Sized> Bulkhead<B> {
         F: Future<Output = Result<T, Error>>,
     {
         let until = Instant::now() + self.deadlines.of(call.class);
-        let tries = retrying(&self.retry, call.function, until, || self.once(call, make()));
+        let tries =
+            retrying(&self.retry, call.function, until, || self.observed(call.function, self.once(call, make())));
         trace::scope(trace::current_or_new(), tries).await
+    }
+
+    async fn observed<T>(
+        &self,
+        function: &'static str,
+        made: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let begun = Try::begin(self.observer.as_ref(), function);
+        let answer = made.await;
+        begun.end(&answer);
+        answer
     }
 
     /// `made` has not begun: a future does nothing before it is polled, and it is dropped unpolled if it may not begin.
@@ -294,12 +316,14 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Bulkhead<B> {
     }
 
     async fn check(&self) -> Result<Report, Error> {
-        let _permit = self.limit.acquire(Class::Check).await?;
-        let check = self.breaker.check();
-        let answer = within("check", self.deadlines.of(Class::Check), self.inner.check());
-        let report = trace::scope(trace::current_or_new(), answer).await?;
-        check.answered();
-        Ok(report)
+        let check = self.observed("check", async {
+            let _permit = self.limit.acquire(Class::Check).await?;
+            let check = self.breaker.check();
+            let report = within("check", self.deadlines.of(Class::Check), self.inner.check()).await?;
+            check.answered();
+            Ok(report)
+        });
+        trace::scope(trace::current_or_new(), check).await
     }
 
     async fn create(&self, key: &Key, name: &SessionName, spec: &SessionSpec) -> Result<Status, Error> {

@@ -15,6 +15,7 @@ use crate::backend::Backend;
 use crate::backends::{Backends, not_configured};
 use crate::clock::Clock;
 use crate::core::Core;
+use crate::counts::{Counts, EventCount};
 use crate::draft::{Marks, is_live, key};
 use crate::plan::{Action, plan};
 use crate::state::{Entry, Resolved, Sessions};
@@ -56,6 +57,7 @@ impl Control {
             clock,
             sessions: Sessions::default(),
             backends: Backends::default(),
+            counts: Counts::default(),
             tasks: TaskTracker::new(),
             soft: CancellationToken::new(),
             hard: CancellationToken::new(),
@@ -177,6 +179,16 @@ impl Control {
     /// One backend.
     pub fn backend(&self, name: &BackendName) -> Option<BackendStatus> {
         self.backends().into_iter().find(|status| status.name == *name)
+    }
+
+    /// How often each thing happened since the daemon started.
+    pub fn event_counts(&self) -> Vec<EventCount> {
+        self.core.counts.all()
+    }
+
+    /// How the store fares.
+    pub fn store_stats(&self) -> seawall_store::Stats {
+        self.core.store.stats()
     }
 
     /// Events of the journal, oldest first.

@@ -13,6 +13,7 @@ use crate::backend::Backend;
 use crate::backends::Backends;
 use crate::change::Change;
 use crate::clock::Clock;
+use crate::counts::Counts;
 use crate::draft::{Context, Draft};
 use crate::state::{Entry, Sessions};
 use crate::{ControlConfig, ControlError, Overview, Summary};
@@ -23,6 +24,7 @@ pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) sessions: Sessions,
     pub(crate) backends: Backends,
+    pub(crate) counts: Counts,
     /// Every task, requests included.
     pub(crate) tasks: TaskTracker,
     /// Begin nothing more.
@@ -56,6 +58,7 @@ impl Core {
             self.store.write(writes).await?;
         }
         for event in events {
+            self.counts.count(&event);
             let session = event.session.as_ref().map(tracing::field::display);
             let backend = event.backend.as_ref().map(tracing::field::display);
             tracing::info!(kind = event.kind, session, backend, "{}", event.message);

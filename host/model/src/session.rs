@@ -55,6 +55,19 @@ pub enum SessionState {
 }
 
 impl SessionState {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Pending,
+        Self::Created,
+        Self::Running,
+        Self::Paused,
+        Self::Restarting,
+        Self::Stopped,
+        Self::Failed,
+        Self::Lost,
+        Self::Unknown,
+    ];
+
     /// Nothing runs and nothing will by itself.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Stopped | Self::Failed | Self::Lost)

@@ -18,6 +18,7 @@ use crate::api::{self, Api, Schemas, Server};
 use crate::compiler;
 use crate::config::{ConfigError, Settings, ShutdownMode};
 use crate::loading::{Loaded, Loader};
+use crate::metrics::Metrics;
 use crate::reload::{Reload, Reloader};
 
 /// Why the daemon did not start. Nothing runs, and nothing of another daemon was touched.
@@ -141,7 +142,8 @@ impl App {
 
     async fn assemble(settings: &Settings, store: &Store, runtime: &Runtime) -> Result<Assembled, StartError> {
         let services = services(settings, store)?;
-        let loader = Loader::new(runtime.clone(), services, Ceiling::new(settings.ceiling));
+        let metrics = Metrics::default();
+        let loader = Loader::new(runtime.clone(), services, Ceiling::new(settings.ceiling), metrics.clone());
         let components = loader.read(settings).await?;
         let digests = components.iter().map(|(name, component)| (name.clone(), component.digest)).collect();
         let (mut backends, mut options) = (BTreeMap::new(), BTreeMap::new());
@@ -162,7 +164,7 @@ impl App {
             pid: std::process::id(),
             started_at: Timestamp::now(),
         };
-        let api = Api::new(control.clone(), version, schemas, reload.clone());
+        let api = Api::new(control.clone(), version, schemas, reload.clone(), metrics);
         let drain = api.drain.clone();
         let server = Server::spawn(bound, api::router(api), drain, api::WRITE_TIMEOUT);
         Ok(Assembled { server, reloader, reload, control })

@@ -23,6 +23,7 @@ mod embedded;
 mod exit;
 mod loading;
 mod logging;
+mod metrics;
 #[doc(hidden)]
 pub mod outside;
 mod problem;

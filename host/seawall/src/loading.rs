@@ -20,6 +20,7 @@ use tracing::info;
 use crate::app::StartError;
 use crate::config::{Backend, PluginSource, Settings};
 use crate::embedded;
+use crate::metrics::Metrics;
 use crate::schema::Schema;
 
 /// Every backend is behind a bulkhead before anybody else sees it.
@@ -47,15 +48,16 @@ pub(crate) struct Loader {
     runtime: Runtime,
     services: Arc<Services>,
     ceiling: Ceiling,
+    metrics: Metrics,
     tasks: TaskTracker,
 }
 
 impl Loader {
-    /// With what plugins are given. The ceiling is over all that it loads.
-    pub(crate) fn new(runtime: Runtime, services: Services, ceiling: Ceiling) -> Self {
+    /// With what plugins are given. The ceiling is over all that it loads, and their calls are counted.
+    pub(crate) fn new(runtime: Runtime, services: Services, ceiling: Ceiling, metrics: Metrics) -> Self {
         let tasks = TaskTracker::new();
         tasks.close();
-        Self { runtime, services: Arc::new(services), ceiling, tasks }
+        Self { runtime, services: Arc::new(services), ceiling, metrics, tasks }
     }
 
     /// The ceiling over all that it loaded.
@@ -114,7 +116,8 @@ impl Loader {
                 let bulkhead = backend.bulkhead;
                 let loaded = loader.load_one(&name, backend, component).await?;
                 // The bulkhead has a deadline for every kind of backend: the plugin's own timer would race it.
-                let driver: Driver = Arc::new(Bulkhead::new(loaded.untimed(), &bulkhead, loader.ceiling.clone()));
+                let driver = Bulkhead::new(loaded.untimed(), &bulkhead, loader.ceiling.clone());
+                let driver: Driver = Arc::new(driver.observed_by(loader.metrics.of(&name)));
                 Ok((name, driver))
             }));
         }

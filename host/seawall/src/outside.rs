@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::api::{Frame, FrameReader, Version, router};
 use crate::config::{Document, Overrides, Settings};
+use crate::metrics::Metrics;
 use crate::reload::Reload;
 use crate::schema::Schema;
 
@@ -99,7 +100,7 @@ impl Api {
         let schema = |(name, text): (&BackendName, &String)| Ok((name.clone(), Schema::new(text)?));
         let options = schemas.iter().map(schema).collect::<Result<BTreeMap<_, _>, String>>()?;
         let version = Version { version: "0", api: 1, store: String::new(), pid: 1, started_at: Timestamp::now() };
-        let api = crate::api::Api::new(control, version, options.into(), Reload::never());
+        let api = crate::api::Api::new(control, version, options.into(), Reload::never(), Metrics::default());
         Ok(Self(TowerToHyperService::new(router(api))))
     }
 

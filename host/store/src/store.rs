@@ -66,6 +66,8 @@ pub struct Stats {
     pub commits: u64,
     /// Commits that failed.
     pub failed_commits: u64,
+    /// Batches that wait for the writer now. Callers that wait to queue theirs are not counted.
+    pub queued: usize,
 }
 
 impl Store {
@@ -224,6 +226,7 @@ impl Store {
             batches: counters.batches.load(Ordering::Relaxed),
             commits: counters.commits.load(Ordering::Relaxed),
             failed_commits: counters.failed_commits.load(Ordering::Relaxed),
+            queued: self.0.submit.queued(),
         }
     }
 

@@ -64,6 +64,11 @@ impl Submit {
         (Self(sender), receiver)
     }
 
+    /// Batches that wait for the writer.
+    pub(crate) fn queued(&self) -> usize {
+        self.0.max_capacity() - self.0.capacity()
+    }
+
     /// Waits until the work is durable or has failed. A caller that goes away after it was queued leaves it queued.
     pub(crate) async fn submit(&self, work: Work) -> Result<(), Error> {
         let (answer, answered) = oneshot::channel();

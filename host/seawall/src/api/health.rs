@@ -1,12 +1,15 @@
-//! `/healthz`, `/readyz` and `/v1/version`.
+//! `/healthz`, `/readyz`, `/metrics` and `/v1/version`.
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use seawall_control::{Phase, Summary};
 use serde::Serialize;
 
 use super::Api;
+use crate::metrics::MEDIA_TYPE;
+use crate::problem::{Kind, Problem};
 
 /// It answers, hence it lives.
 pub(super) async fn alive() -> &'static str {
@@ -32,6 +35,12 @@ pub(super) async fn ready(State(api): State<Api>) -> Response {
     }
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(Readiness { ready: reasons.is_empty(), phase, reasons })).into_response()
+}
+
+pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
+    let text = api.metrics.text(&api.control, api.version.started_at);
+    let text = text.map_err(|_| Problem::new(Kind::Internal, "the metrics could not be written"))?;
+    Ok(([(CONTENT_TYPE, MEDIA_TYPE)], text).into_response())
 }
 
 pub(super) async fn version(State(api): State<Api>) -> Response {

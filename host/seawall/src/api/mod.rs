@@ -59,6 +59,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v1/version", get(health::version))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
         .fallback(respond::no_such_address)
         .method_not_allowed_fallback(respond::no_such_method)
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))

@@ -8,6 +8,7 @@ use seawall_model::{BackendName, InvalidSpec, SessionSpec, Timestamp};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::Metrics;
 use crate::reload::Reload;
 use crate::schema::Schema;
 
@@ -22,6 +23,8 @@ pub(crate) struct Api {
     pub(crate) drain: CancellationToken,
     /// Has the configuration read again.
     pub(crate) reload: Reload,
+    /// What is counted.
+    pub(crate) metrics: Metrics,
     schemas: Schemas,
 }
 
@@ -71,8 +74,8 @@ pub(crate) struct Version {
 
 impl Api {
     /// With the schemas that `options` of new sessions are checked against.
-    pub(crate) fn new(control: Control, version: Version, schemas: Schemas, reload: Reload) -> Self {
-        Self { control, version: Arc::new(version), drain: CancellationToken::new(), schemas, reload }
+    pub(crate) fn new(control: Control, version: Version, schemas: Schemas, reload: Reload, metrics: Metrics) -> Self {
+        Self { control, version: Arc::new(version), drain: CancellationToken::new(), reload, metrics, schemas }
     }
 
     /// Checks `options` against the schema of the backend's plugin.

@@ -1,5 +1,7 @@
 //! The API over a real socket, with a store, a control plane and a backend made here.
 
+mod measured;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +16,15 @@ use seawall_backend::{
 };
 use seawall_control::{Control, ControlConfig, Shutdown};
 use seawall_model::{
-    Exit, Found, Health, Inspection, Key, LogOptions, Page, Report, SessionName, SessionSpec, Signal, State, Status,
-    Timestamp, Workload,
+    BackendName, Exit, Found, Health, Inspection, Key, LogOptions, Page, Report, SessionName, SessionSpec, Signal,
+    State, Status, Timestamp, Workload,
 };
 use seawall_store::{Store, StoreConfig};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::{Api, Server, Version, bind, router};
+use crate::metrics::Metrics;
 use crate::schema::Schema;
 
 /// Workloads in memory. A session with the label `bad` cannot be created; what it writes is `out` and `err`.
@@ -30,6 +33,7 @@ pub(super) struct Fake {
     /// What its sessions write never ends.
     flood: bool,
     workloads: Mutex<BTreeMap<String, (u64, State)>>,
+    check: fn() -> Result<(), Error>,
 }
 
 impl Fake {
@@ -47,7 +51,7 @@ impl Fake {
                 r#"{"type":"object","additionalProperties":false,"properties":{"speed":{"type":"integer"}}}"#.to_owned(),
             interfaces: vec![Interface::Logs],
         };
-        Self { info, flood: false, workloads: Mutex::default() }
+        Self { info, flood: false, workloads: Mutex::default(), check: || Ok(()) }
     }
 }
 
@@ -63,6 +67,7 @@ impl ExecutionBackend for Fake {
     }
 
     async fn check(&self) -> Result<Report, Error> {
+        (self.check)()?;
         Ok(Report { version: "engine 9".to_owned(), attributes: Vec::new() })
     }
 
@@ -136,13 +141,27 @@ impl Daemon {
     }
 
     pub(super) async fn start_with(fake: Fake, bounds: StoreConfig, patience: Duration) -> Self {
+        Self::with(ControlConfig::default(), [("fake", fake)], bounds, patience).await
+    }
+
+    async fn with(
+        config: ControlConfig,
+        fakes: impl IntoIterator<Item = (&'static str, Fake)>,
+        bounds: StoreConfig,
+        patience: Duration,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_with(&folder.path().join("data"), bounds).await.unwrap();
-        let fake = Bulkhead::new(fake, &BulkheadConfig::default(), Ceiling::new(100));
-        let fake: Arc<Bulkhead<dyn ExecutionBackend>> = Arc::new(fake);
-        let options = BTreeMap::from([("fake".parse().unwrap(), Schema::new(&fake.info().options_schema).unwrap())]);
-        let backends = BTreeMap::from([("fake".parse().unwrap(), fake)]);
-        let control = Control::start(ControlConfig::default(), store.clone(), backends).await.unwrap();
+        let (mut backends, mut options) = (BTreeMap::new(), BTreeMap::new());
+        let (ceiling, metrics) = (Ceiling::new(100), Metrics::default());
+        for (name, fake) in fakes {
+            let name: BackendName = name.parse().unwrap();
+            options.insert(name.clone(), Schema::new(&fake.info.options_schema).unwrap());
+            let bulkhead = Bulkhead::new(fake, &BulkheadConfig::default(), ceiling.clone());
+            let driver: Arc<Bulkhead<dyn ExecutionBackend>> = Arc::new(bulkhead.observed_by(metrics.of(&name)));
+            backends.insert(name, driver);
+        }
+        let control = Control::start(config, store.clone(), backends).await.unwrap();
         let version = Version {
             version: "0",
             api: 1,
@@ -152,7 +171,7 @@ impl Daemon {
         };
         let socket = folder.path().join("s");
         let bound = bind(&socket).unwrap();
-        let api = Api::new(control.clone(), version, options.into(), crate::reload::Reload::never());
+        let api = Api::new(control.clone(), version, options.into(), crate::reload::Reload::never(), metrics);
         let drain = api.drain.clone();
         let server = Server::spawn(bound, router(api), drain, patience);
         let http = reqwest::Client::builder().unix_socket(socket).build().unwrap();

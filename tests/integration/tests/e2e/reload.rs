@@ -218,6 +218,8 @@ fn sessions_of_a_backend_that_is_removed_run_on_and_are_met_again_when_it_is_bac
         assert!(text(&unknown, "reason")?.contains("backend own is not configured"), "{unknown:#}");
     }
     assert!(home.ok(&["why", "first"])?.contains("own is not configured"));
+    let metrics = home.http("GET", "/metrics", None)?.text();
+    assert!(metrics.contains("seawall_sessions{backend=\"own\",state=\"unknown\"} 2"), "{metrics}");
     refused(&home, &["stop", "first"], 65, &["own"])?;
     assert!(before[0].0.still_runs());
     let dir = process(&home, &["sh", "-c", "while [ ! -e end ]; do sleep 0.01; done; exit 7"])?;

@@ -1,0 +1,268 @@
+//! What is counted and measured, for Prometheus: `GET /metrics`.
+//!
+//! Calls are counted as they end, by the [`Observer`] that every bulkhead has. All else is read when it is asked for:
+//! backends and sessions from the same [`Overview`] as everybody shows, so that no number contradicts another.
+//!
+//! A label is a configured name or a word from a fixed list, never a session's: the number of series is bounded.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use seawall_backend::breaker::BreakerState;
+use seawall_backend::limit::{LimitStats, PoolStats};
+use seawall_backend::observer::{Called, Observer};
+use seawall_control::{BackendHealth, BackendStatus, Control, EventCount, Overview, Phase};
+use seawall_model::{BackendName, SessionState, Timestamp};
+use seawall_store::Stats;
+
+/// The media type of [`Metrics::text`].
+pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// In seconds: from a call into a small plugin to the longest deadline that a call has by default.
+const BUCKETS: [f64; 16] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
+
+/// What is counted as it happens. Clones count together.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    calls: Family<CallLabels, Histogram>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CallLabels {
+    backend: String,
+    function: &'static str,
+    outcome: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { calls: Family::new_with_constructor(|| Histogram::new(BUCKETS)) }
+    }
+}
+
+/// Counts the calls of one backend.
+#[derive(Debug)]
+struct Calls {
+    backend: BackendName,
+    calls: Family<CallLabels, Histogram>,
+}
+
+impl Observer for Calls {
+    fn called(&self, called: Called) {
+        let Called { function, outcome, took } = called;
+        let labels = CallLabels { backend: self.backend.to_string(), function, outcome };
+        self.calls.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+}
+
+impl Metrics {
+    /// Counts the calls of this backend.
+    pub(crate) fn of(&self, backend: &BackendName) -> Arc<dyn Observer> {
+        Arc::new(Calls { backend: backend.clone(), calls: self.calls.clone() })
+    }
+
+    /// Everything, as Prometheus reads it.
+    ///
+    /// # Errors
+    /// Only a defect.
+    pub(crate) fn text(&self, control: &Control, started_at: Timestamp) -> Result<String, fmt::Error> {
+        let now = Now {
+            overview: control.overview(),
+            events: control.event_counts(),
+            store: control.store_stats(),
+            started_at,
+        };
+        let mut registry = Registry::with_prefix("seawall");
+        let help = "Tries of calls of backends, the wait for a permit included";
+        registry.register_with_unit("call_duration", help, Unit::Seconds, self.calls.clone());
+        registry.register_collector(Box::new(now));
+        let mut written = String::new();
+        text::encode(&mut written, &registry)?;
+        Ok(written)
+    }
+}
+
+/// What is so now.
+#[derive(Debug)]
+struct Now {
+    overview: Overview,
+    events: Vec<EventCount>,
+    store: Stats,
+    started_at: Timestamp,
+}
+
+impl Collector for Now {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let mut write = Writer(&mut encoder);
+        write.one("start_time", "When the daemon started", SECONDS, seconds_of(self.started_at))?;
+        self.backends(&mut write)?;
+        self.checks(&mut write)?;
+        self.sessions(&mut write)?;
+        self.bulkheads(&mut write)?;
+        let events = || self.events.iter().map(|event| (event, vec![("backend", event.backend.as_str())]));
+        let restarts = events().filter(|(event, _)| event.kind == "session.restarting");
+        let restarts = restarts.map(|(event, labels)| (labels, event.count));
+        write.counters("session_restarts", "Restarts of sessions by their policy", restarts)?;
+        let events = events().map(|(event, labels)| (and(labels, "kind", &event.kind), event.count));
+        write.counters("events", "Events of the journal", events)?;
+        let Stats { commits, failed_commits, queued, .. } = self.store;
+        write.counters("store_commits", "Transactions of the store", [(Vec::new(), commits)])?;
+        write.counters("store_failed_commits", "Transactions that failed", [(Vec::new(), failed_commits)])?;
+        write.one("store_queue_length", "Writes that wait for the store", None, float(queued))
+    }
+}
+
+impl Now {
+    fn backends(&self, write: &mut Writer<'_, '_>) -> fmt::Result {
+        let summary = &self.overview.summary;
+        let phases = Phase::ALL.map(|phase| (vec![("phase", phase.as_str())], flag(phase == summary.phase)));
+        write.gauges("phase", "1 for the phase that all backends together are in", None, phases)?;
+        let counts = BackendHealth::ALL.map(|health| {
+            (vec![("health", health.as_str())], float(summary.health.get(&health).copied().unwrap_or_default()))
+        });
+        write.gauges("backends", "Backends, by their health", None, counts)?;
+        let health = self.each(|status, labels| {
+            BackendHealth::ALL
+                .map(|health| (and(labels.clone(), "health", health.as_str()), flag(health == status.health)))
+        });
+        write.gauges("backend_health", "1 for the health that a backend is in", None, health)?;
+        let conditions = summary.conditions.iter().map(|condition| {
+            (vec![("backend", condition.backend.as_str()), ("condition", condition.kind.as_str())], 1.0)
+        });
+        write.gauges("backend_condition", "1 for what an operator should know of a backend", None, conditions)
+    }
+
+    fn checks(&self, write: &mut Writer<'_, '_>) -> fmt::Result {
+        let took = self.each(|status, labels| status.latency.map(|took| (labels, took.as_secs_f64())));
+        write.gauges("backend_check_duration", "How long the last check took", SECONDS, took)?;
+        let at = self.each(|status, labels| status.checked_at.map(|at| (labels, seconds_of(at))));
+        write.gauges("backend_check_timestamp", "When the last check ended", SECONDS, at)?;
+        let failures = self.each(|status, labels| [(labels, f64::from(status.failures))]);
+        write.gauges("backend_check_failures", "Checks that failed in a row", None, failures)?;
+        let took = self.each(|status, labels| status.sweep_took.map(|took| (labels, took.as_secs_f64())));
+        write.gauges("backend_sweep_duration", "How long the last good sweep of all sessions took", SECONDS, took)?;
+        let at = self.each(|status, labels| status.swept_at.map(|at| (labels, seconds_of(at))));
+        write.gauges("backend_sweep_timestamp", "When the last good sweep of all sessions ended", SECONDS, at)
+    }
+
+    fn sessions(&self, write: &mut Writer<'_, '_>) -> fmt::Result {
+        let Overview { backends, unconfigured, .. } = &self.overview;
+        let configured = backends.iter().map(|status| (&status.name, &status.sessions));
+        let counts = configured.chain(unconfigured).flat_map(|(name, counts)| {
+            SessionState::ALL.map(|state| {
+                let labels = vec![("backend", name.as_str()), ("state", state.as_str())];
+                (labels, float(counts.get(&state).copied().unwrap_or_default()))
+            })
+        });
+        write.gauges("sessions", "Sessions, by their state", None, counts)
+    }
+
+    fn bulkheads(&self, write: &mut Writer<'_, '_>) -> fmt::Result {
+        let states = [BreakerState::Closed, BreakerState::HalfOpen, BreakerState::Open];
+        let breakers = self.each(|status, labels| {
+            let now = status.bulkhead.breaker.state;
+            states.map(|state| (and(labels.clone(), "state", state.as_str()), flag(state == now)))
+        });
+        write.gauges("breaker_state", "1 for the state that a backend's breaker is in", None, breakers)?;
+        let quarantined = self.each(|status, labels| [(labels, float(status.bulkhead.quarantine.len()))]);
+        write.gauges("quarantines", "Functions that are not called about a session for now", None, quarantined)?;
+
+        let permits = self.pools(|pool| float(pool.permits));
+        write.gauges("permits", "Permits that there are", None, permits)?;
+        let taken = self.pools(|pool| float(pool.in_flight));
+        write.gauges("permits_in_use", "Permits that are taken", None, taken)?;
+        let queued = self.pools(|pool| float(pool.queued));
+        write.gauges("permits_queue_length", "Callers that wait for a permit", None, queued)?;
+        let refused = self.pools(|pool| pool.refused);
+        write.counters("permits_refused", "Callers that were turned away for want of a permit", refused)?;
+        // The same one is above every backend.
+        let host = self.overview.backends.first().map(|status| status.bulkhead.host).unwrap_or_default();
+        write.one("host_permits", "Calls that all backends together may have", None, float(host.permits))?;
+        write.one("host_permits_in_use", "Calls that all backends together have", None, float(host.in_flight))
+    }
+
+    /// Samples of each backend, which begin with its name.
+    fn each<'a, I: IntoIterator<Item = (Labels<'a>, f64)>>(
+        &'a self,
+        samples: impl Fn(&'a BackendStatus, Labels<'a>) -> I,
+    ) -> impl Iterator<Item = (Labels<'a>, f64)> {
+        let backends = self.overview.backends.iter();
+        backends.flat_map(move |status| samples(status, vec![("backend", status.name.as_str())]))
+    }
+
+    /// A sample of each pool of permits.
+    fn pools<'a, V>(&'a self, of: impl Fn(&PoolStats) -> V) -> impl Iterator<Item = (Labels<'a>, V)> {
+        let pools = self.overview.backends.iter().flat_map(|status| {
+            let LimitStats { calls, long, probes, streams } = &status.bulkhead.permits;
+            let kinds = [("calls", calls), ("long", long), ("probes", probes), ("streams", streams)];
+            kinds.map(|(kind, pool)| (vec![("backend", status.name.as_str()), ("kind", kind)], pool))
+        });
+        pools.map(move |(labels, pool)| (labels, of(pool)))
+    }
+}
+
+type Labels<'a> = Vec<(&'static str, &'a str)>;
+
+fn and<'a>(mut labels: Labels<'a>, name: &'static str, value: &'a str) -> Labels<'a> {
+    labels.push((name, value));
+    labels
+}
+
+const SECONDS: Option<&Unit> = Some(&Unit::Seconds);
+
+fn flag(holds: bool) -> f64 {
+    f64::from(u8::from(holds))
+}
+
+/// No count here comes near to where a float leaves numbers out.
+fn float(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+fn seconds_of(at: Timestamp) -> f64 {
+    Duration::from_millis(at.as_millis()).as_secs_f64()
+}
+
+/// Writes families of samples.
+struct Writer<'a, 'b>(&'a mut DescriptorEncoder<'b>);
+
+impl Writer<'_, '_> {
+    fn one(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: f64) -> fmt::Result {
+        self.gauges(name, help, unit, [(Vec::new(), value)])
+    }
+
+    fn gauges<'s>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        samples: impl IntoIterator<Item = (Labels<'s>, f64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        for (labels, value) in samples {
+            family.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn counters<'s>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Labels<'s>, u64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in samples {
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+}
