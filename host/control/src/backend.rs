@@ -23,6 +23,7 @@ use crate::core::Core;
 use crate::health::{BackendHealth, BackendStatus, Condition, HealthCell, watch};
 use crate::hints::Hints;
 use crate::look::Seen;
+use crate::orphans::Orphans;
 use crate::secrets::SessionSecrets;
 use crate::sweep::Sweep;
 use crate::why::KnownBackend;
@@ -36,6 +37,8 @@ pub(crate) struct Backend {
     pub(crate) hints: Hints,
     /// Asks for a check before the next one is due.
     pub(crate) check_now: Notify,
+    /// Held during a clean-up.
+    pub(crate) orphans: Arc<tokio::sync::Mutex<Orphans>>,
     known: Mutex<Known>,
     /// Ends its tasks.
     stop: CancellationToken,
@@ -63,6 +66,8 @@ pub(crate) enum ConditionKind {
     ListFailed,
     /// Too many sessions were missing at once.
     NotBelieved,
+    /// Orphans are too many to be removed unasked.
+    OrphansHeld,
     /// What was seen could not be stored.
     StoreFailed,
 }
@@ -73,6 +78,7 @@ impl ConditionKind {
             Self::SweepFailed => "sweep_failed",
             Self::ListFailed => "list_failed",
             Self::NotBelieved => "answer_not_believed",
+            Self::OrphansHeld => "orphans_held",
             Self::StoreFailed => "store_failed",
         }
     }
@@ -93,6 +99,7 @@ impl Backend {
             generation,
             hints: Hints::default(),
             check_now: Notify::new(),
+            orphans: Arc::default(),
             known: Mutex::new(Known { health, swept: None, conditions: BTreeMap::new() }),
             stop: core.soft.child_token(),
             tasks: TaskTracker::new(),

@@ -18,6 +18,11 @@ pub struct ControlConfig {
     /// An orphan is left alone for so long after it was first seen. Default 30 s.
     #[serde(with = "humantime_serde")]
     pub orphan_grace: Duration,
+    /// Orphans that are more than this share of the workloads with a session wait for an operator; in percent.
+    /// Default 50.
+    pub orphan_percent: u8,
+    /// So many orphans are removed whatever the share. Default 3.
+    pub orphan_minimum: usize,
     /// A backend that has lost more than this share of its sessions at once is not believed; in percent. Default 50.
     pub missing_percent: u8,
     /// So many sessions may be lost at once whatever the share. Default 3.
@@ -39,6 +44,8 @@ impl Default for ControlConfig {
             sweep_interval: Duration::from_secs(5),
             list_interval: Duration::from_secs(60),
             orphan_grace: Duration::from_secs(30),
+            orphan_percent: 50,
+            orphan_minimum: 3,
             missing_percent: 50,
             missing_minimum: 3,
             restart: Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) },
@@ -126,8 +133,10 @@ impl ControlConfig {
                 refuse(field, "`first` is at least 10ms, `most` at least `first` and at most 1 day");
             }
         }
-        if self.missing_percent > 100 {
-            refuse("missing-percent", "a share in percent, from 0 to 100");
+        for (field, percent) in [("orphan-percent", self.orphan_percent), ("missing-percent", self.missing_percent)] {
+            if percent > 100 {
+                refuse(field, "a share in percent, from 0 to 100");
+            }
         }
         if self.check.degraded_after > self.check.timeout {
             refuse("check.degraded-after", "at most `check.timeout`");
@@ -156,12 +165,16 @@ mod tests {
     fn every_bad_setting_is_named_at_once() {
         let config = ControlConfig {
             sweep_interval: Duration::ZERO,
+            orphan_percent: 101,
             missing_percent: 101,
             retry: Backoff { first: Duration::from_secs(2), most: Duration::from_secs(1) },
             ..ControlConfig::default()
         };
         let problems = config.validate().unwrap_err().problems;
         let fields: Vec<_> = problems.iter().map(|problem| problem.field.as_str()).collect();
-        assert_eq!(fields, ["control.sweep-interval", "control.retry", "control.missing-percent"]);
+        assert_eq!(
+            fields,
+            ["control.sweep-interval", "control.retry", "control.orphan-percent", "control.missing-percent"]
+        );
     }
 }

@@ -87,6 +87,8 @@ kinds! {
     BackendFull = "backend.full",
     /// A workload of this host that no session owns.
     OrphanFound = "orphan.found",
+    /// Such are too many to be removed unasked. Told again only after they were few.
+    OrphanHeld = "orphan.held",
     /// It was removed.
     OrphanRemoved = "orphan.removed",
 }

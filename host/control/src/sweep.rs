@@ -25,31 +25,22 @@ use crate::core::Core;
 use crate::draft::{is_live, key};
 use crate::events::{Kind, of_backend};
 use crate::hints::next_look;
+use crate::listing::{Listing, listing};
 use crate::look::{Look, LookKind, Seen};
 use crate::observe::{is_news, observed, overtaken, vanished};
-use crate::orphans::Orphans;
+use crate::orphans;
 use crate::plan::{Action, plan};
 use crate::state::{Cell, Entry};
 use crate::worker::kick;
 
 /// The most keys of one `inspect`: the contract of `wit/backend`.
 const BATCH: usize = 1000;
-/// A listing with more pages, workloads, or bytes of what the backend wrote into them is no listing. It is kept in
-/// memory until it is complete, and a backend that goes on for ever would take all there is.
-const MOST_PAGES: usize = 1000;
-const MOST_WORKLOADS: usize = 100_000;
-const MOST_BYTES: usize = 64 << 20;
-
 /// A store that was put back is so many starts of a session behind, at most.
 const MOST_AHEAD: u64 = 1_000_000;
-
-/// A complete listing.
-pub(crate) type Listing = HashMap<(SessionId, Incarnation), Workload>;
 
 pub(crate) struct Sweep {
     core: Arc<Core>,
     backend: Arc<Backend>,
-    orphans: Orphans,
     next_sweep: Instant,
     next_list: Instant,
     /// Sessions that ran before this backend was there were counted.
@@ -91,7 +82,7 @@ impl Sweep {
         // Sessions of a backend that was restarted were met before.
         let adopted = backend.generation > 1;
         let look = Look { kind: LookKind::Full, number: Some(0), trace_id: TraceId::random() };
-        Self { core, backend, orphans: Orphans::default(), next_sweep: now, next_list: now, adopted, look }
+        Self { core, backend, next_sweep: now, next_list: now, adopted, look }
     }
 
     /// Until the backend is stopped. The first look is at once.
@@ -315,14 +306,13 @@ impl Sweep {
         let missing: Vec<Question> =
             self.questions(None).into_iter().filter(|asked| asked.entry.with(|cell| cell.marks.missing)).collect();
         let interval = spread(self.core.config.list_interval);
-        match self.listing().await {
+        match listing(&self.backend).await {
             Ok(listing) => {
                 self.backend.clear(ConditionKind::ListFailed);
                 self.take_in(self.ahead(&listing)).await;
                 self.confirm(missing, &listing).await;
-                self.orphans.judge(&self.core, &self.backend, &listing).await;
                 self.next_list = Instant::now() + interval;
-                if !self.orphans.is_empty() {
+                if orphans::clean_up(&self.core, &self.backend, &listing).await {
                     let soon = self.core.config.orphan_grace.div_f64(2.0).max(self.core.config.sweep_interval);
                     self.next_list = Instant::now() + soon.min(interval);
                 }
@@ -335,34 +325,6 @@ impl Sweep {
                 self.next_list = Instant::now() + interval.min(spread(self.core.config.sweep_interval));
             }
         }
-    }
-
-    async fn listing(&self) -> Result<Listing, Error> {
-        let mut listing = Listing::new();
-        let mut cursor: Option<String> = None;
-        let (mut workloads, mut bytes) = (0, 0);
-        for _ in 0..MOST_PAGES {
-            let page = call("list", self.backend.driver.list(cursor.as_deref())).await?;
-            workloads += page.workloads.len();
-            bytes += page.workloads.iter().map(written).sum::<usize>();
-            if workloads > MOST_WORKLOADS {
-                return Err(Error::Other(format!("the listing has no end after {MOST_WORKLOADS} workloads")));
-            }
-            if bytes > MOST_BYTES {
-                return Err(Error::Other(format!(
-                    "the listing's handles and messages have more than {MOST_BYTES} bytes"
-                )));
-            }
-            for workload in page.workloads {
-                listing.insert((workload.session.clone(), workload.incarnation), workload);
-            }
-            match page.next {
-                None => return Ok(listing),
-                next if next == cursor => return Err(Error::Other("the listing goes round in a circle".to_owned())),
-                next => cursor = next,
-            }
-        }
-        Err(Error::Other(format!("the listing has no end after {MOST_PAGES} pages")))
     }
 
     /// Sessions of which a later start is there than the store knows, in place of the one that it knows: the store was put
@@ -447,12 +409,6 @@ async fn keep(core: Arc<Core>, backend: Arc<Backend>, writes: Vec<Write>, change
             kick(&core, &entry);
         }
     }
-}
-
-/// Bytes of a workload that the backend chose.
-fn written(workload: &Workload) -> usize {
-    let message = workload.status.exit.as_ref().and_then(|exit| exit.message.as_ref()).map_or(0, String::len);
-    message + workload.status.handle.as_ref().map_or(0, Vec::len)
 }
 
 /// Moved by up to a tenth, so that backends and hosts do not fall into step.

@@ -11,6 +11,7 @@ mod health;
 mod house;
 mod lies;
 mod lifecycle;
+mod orphans;
 mod outage;
 mod planning;
 mod refusals;

@@ -2,9 +2,11 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
+use seawall_control::{BackendStatus, Gc};
+use serde::Deserialize;
 
 use super::Api;
-use super::extract::Reference;
+use super::extract::{Query, Reference};
 use super::respond::shown;
 use crate::problem::{Kind, Problem};
 
@@ -13,9 +15,36 @@ pub(super) async fn list(State(api): State<Api>) -> Response {
 }
 
 pub(super) async fn show(State(api): State<Api>, Reference(name): Reference) -> Result<Response, Problem> {
+    Ok(axum::Json(find(&api, &name)?).into_response())
+}
+
+fn find(api: &Api, name: &str) -> Result<BackendStatus, Problem> {
     let known = name.parse().ok().and_then(|name| api.control.backend(&name));
     let detail =
-        || format!("there is no backend {:?}: `seawall backend ls` lists those that are configured", shown(&name));
-    let status = known.ok_or_else(|| Problem::new(Kind::NotFound, detail()))?;
-    Ok(axum::Json(status).into_response())
+        || format!("there is no backend {:?}: `seawall backend ls` lists those that are configured", shown(name));
+    known.ok_or_else(|| Problem::new(Kind::NotFound, detail()))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Cleaning {
+    dry_run: bool,
+    confirm: bool,
+}
+
+pub(super) async fn gc(
+    State(api): State<Api>,
+    Reference(name): Reference,
+    Query(query): Query<Cleaning>,
+) -> Result<Response, Problem> {
+    let gc = match query {
+        Cleaning { dry_run: true, confirm: true } => {
+            return Err(Problem::field(Kind::Malformed, "confirm", "with `dry_run` there is nothing to confirm"));
+        }
+        Cleaning { dry_run: true, .. } => Gc::DryRun,
+        Cleaning { confirm: true, .. } => Gc::Confirmed,
+        Cleaning { .. } => Gc::Share,
+    };
+    let name = find(&api, &name)?.name;
+    Ok(axum::Json(api.control.gc(&name, gc).await?).into_response())
 }

@@ -1,4 +1,4 @@
-//! `seawall backend ls|inspect`.
+//! `seawall backend ls|inspect`; `gc` is in `gc.rs`.
 
 use clap::Subcommand;
 use seawall_backend::breaker::BreakerStatus;
@@ -7,6 +7,7 @@ use seawall_model::{BackendName, Timestamp};
 
 use super::Global;
 use super::format::{age, facts, latency, table};
+use super::gc::Gc;
 use super::why::{breaker, permits, quarantine, short};
 use crate::client::Client;
 use crate::exit::Failure;
@@ -21,6 +22,8 @@ pub(crate) enum Backend {
         /// Its name
         backend: BackendName,
     },
+    /// Remove workloads that no session owns, as every sweep does; what is too much needs --confirm
+    Gc(Gc),
 }
 
 impl Backend {
@@ -35,6 +38,7 @@ impl Backend {
                 let status: BackendStatus = client.get(&["backends", backend.as_str()], &[]).await?;
                 global.show(&status, |status| describe(status, Timestamp::now()))?;
             }
+            Self::Gc(gc) => return gc.run(global, client).await,
         }
         Ok(0)
     }
@@ -54,7 +58,13 @@ fn list(backends: &[BackendStatus], now: Timestamp) -> String {
             status.sessions.values().sum::<usize>().to_string(),
         ]
     });
-    table(&header, rows)
+    let mut text = table(&header, rows);
+    for status in backends {
+        for condition in &status.conditions {
+            text.push_str(&super::printable(&format!("! {}: {}\n", status.name, condition.message)));
+        }
+    }
+    text
 }
 
 fn in_a_line(summary: &Summary) -> String {

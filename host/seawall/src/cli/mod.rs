@@ -8,6 +8,7 @@ mod backends;
 mod config;
 mod events;
 mod format;
+mod gc;
 mod logs;
 mod plugin;
 mod reload;
