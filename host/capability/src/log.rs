@@ -34,11 +34,21 @@ impl Log {
         Self { granted, secrets, left: bytes, dropped_lines: 0, dropped_bytes: 0 }
     }
 
+    /// As many bytes a line may have now.
+    pub(crate) fn room(&self) -> usize {
+        usize::try_from(self.left.saturating_sub(LINE_COST)).unwrap_or(usize::MAX)
+    }
+
+    /// Counts a line that is not written.
+    pub(crate) fn drop_line(&mut self, bytes: usize) {
+        self.dropped_lines += 1;
+        self.dropped_bytes = self.dropped_bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
     pub(crate) fn write(&mut self, level: Level, message: String) {
         let size = u64::try_from(message.len()).unwrap_or(u64::MAX);
         let Some(left) = self.left.checked_sub(size.saturating_add(LINE_COST)) else {
-            self.dropped_lines += 1;
-            self.dropped_bytes = self.dropped_bytes.saturating_add(size);
+            self.drop_line(message.len());
             return;
         };
         self.left = left;

@@ -1,9 +1,10 @@
 //! WASI 0.2 for guests of other toolchains: linked, but inert.
 //!
-//! Clocks and random numbers work; standard output and error are lines of the plugin's log. The environment and the
-//! arguments are empty, standard input is at its end, no directory is open, and every socket and name look-up is refused.
+//! Clocks and random numbers work; standard output and error are lines of the plugin's log, cut and redacted as those are
+//! that it writes there itself. The environment and the arguments are empty, standard input is at its end, no directory is
+//! open, and every socket and name look-up is refused.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,8 +16,8 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::log::Log;
 
-/// A line longer than this is broken.
-const LONGEST_LINE: usize = 8 << 10;
+/// As much is taken at once.
+const LARGEST_WRITE: usize = 8 << 10;
 
 /// A guest that asks for more random bytes at once is refused: the host would have to hold them.
 const MOST_RANDOM: u64 = 4 << 10;
@@ -39,39 +40,56 @@ struct Output {
     lines: Arc<Mutex<Lines>>,
 }
 
-/// Bytes become lines. What is left of one at the end of the call is a line too.
+/// Bytes become lines. What is left of one at the end of the call is a line too. A line is never written in parts, which
+/// might be those of a secret: one that is longer than what is left of the log's budget is dropped.
 struct Lines {
     log: Arc<Mutex<Log>>,
     level: Level,
     partial: Vec<u8>,
+    /// Bytes of this line that there was no room for.
+    excess: usize,
 }
 
 impl Output {
     fn new(log: &Arc<Mutex<Log>>, level: Level) -> Self {
-        Self { lines: Arc::new(Mutex::new(Lines { log: log.clone(), level, partial: Vec::new() })) }
+        Self { lines: Arc::new(Mutex::new(Lines { log: log.clone(), level, partial: Vec::new(), excess: 0 })) }
     }
 }
 
 impl Lines {
-    fn push(&mut self, mut bytes: &[u8]) {
-        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-            let (line, rest) = bytes.split_at(end);
-            self.partial.extend_from_slice(line);
-            self.flush();
-            bytes = rest.get(1..).unwrap_or_default();
+    fn push(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            match piece.strip_suffix(b"\n") {
+                Some(end) => {
+                    self.keep(end);
+                    self.flush();
+                }
+                None => self.keep(piece),
+            }
         }
-        self.partial.extend_from_slice(bytes);
-        if self.partial.len() > LONGEST_LINE {
-            self.flush();
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = self.log().room().saturating_sub(self.partial.len());
+        if self.excess == 0 && bytes.len() <= room {
+            self.partial.extend_from_slice(bytes);
+        } else {
+            self.excess = self.excess.saturating_add(bytes.len());
         }
     }
 
     fn flush(&mut self) {
-        if !self.partial.is_empty() {
-            let line = String::from_utf8_lossy(&self.partial).into_owned();
-            self.partial.clear();
-            self.log.lock().unwrap_or_else(PoisonError::into_inner).write(self.level, line);
+        let partial = std::mem::take(&mut self.partial);
+        let excess = std::mem::take(&mut self.excess);
+        if excess > 0 {
+            self.log().drop_line(partial.len().saturating_add(excess));
+        } else if !partial.is_empty() {
+            self.log().write(self.level, String::from_utf8_lossy(&partial).into_owned());
         }
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -113,7 +131,7 @@ impl OutputStream for Writer {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(LONGEST_LINE)
+        Ok(LARGEST_WRITE)
     }
 }
 

@@ -293,6 +293,37 @@ async fn what_a_wasi_guest_prints_is_a_line_of_its_log() {
 }
 
 #[tokio::test]
+async fn a_long_line_of_a_wasi_guest_is_one_and_is_redacted_before_it_is_cut() {
+    let print = |length: u32| {
+        let (text, log) = (20000..20000 + length, format!("i32.const {SCRATCH}"));
+        let pieces = text.step_by(4000).map(|at| {
+            format!(
+                "(call $print (call $stdout) (i32.const {at}) (i32.const {}) ({log}))",
+                (20000 + length - at).min(4000)
+            )
+        });
+        // A secret that begins just before the 8 KiB that are shown.
+        Guest::new().wasi().field("(data (i32.const 30000) \"hunter2\")").body(
+            "create",
+            format!(
+                "(memory.fill (i32.const 20000) (i32.const 120) (i32.const {length}))
+                 (memory.copy (i32.const 28189) (i32.const 30000) (i32.const 7)) {} i32.const {ZERO}",
+                pieces.collect::<String>()
+            ),
+        )
+    };
+    let mut spec = SessionSpec::new("box".parse().unwrap());
+    spec.env.insert("TOKEN".to_owned(), Secret::new("hunter2"));
+    for (length, said) in [(10_000, "x[re…"), (66_000, "1 lines of its log (66000 bytes) were dropped")] {
+        let (lines, _guard) = captured();
+        load(&print(length)).await.create(&key(), &"web".parse().unwrap(), &spec).await.unwrap();
+        let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        let told = text.lines().filter(|line| line.contains("seawall::plugin")).count();
+        assert!(told == 1 && text.contains(said) && !text.contains("hun"), "{told} lines: {text}");
+    }
+}
+
+#[tokio::test]
 async fn a_plugins_log_and_errors_keep_the_sessions_secrets() {
     let (lines, _guard) = captured();
     // Logs and answers with a text that holds the secret.
