@@ -1,5 +1,6 @@
 //! What tests, drills, demo and benchmarks need of the machine: a private Docker Engine, a private daemon, the process table,
-//! plain HTTP, and waiting for a state. It blocks and has few dependencies: `cargo xtask` is built with it.
+//! plain HTTP, and waiting for a state. It blocks and has few dependencies: `cargo xtask` is built with it. A backend in
+//! memory is there for whoever asks for the feature `memory`.
 //!
 //! Whatever is started here is ended here, even if the test is killed: see [`docker`].
 
@@ -7,6 +8,8 @@ pub mod daemon;
 pub mod docker;
 pub mod http;
 pub mod interrupt;
+#[cfg(feature = "memory")]
+pub mod memory;
 pub mod processes;
 pub mod recorder;
 mod wait;

@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use seawall_store::{Event, JournalConfig, StoreConfig, Write};
+use seawall_testing::memory::Memory;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-use super::tests::{Daemon, Fake};
+use super::tests::Daemon;
 
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(600);
 
 impl Daemon {
     async fn flooding(patience: Duration) -> Self {
-        let daemon = Self::start_with(Fake::flooding(), StoreConfig::default(), patience).await;
+        let daemon = Self::start_with(Memory::flooding(), StoreConfig::default(), patience).await;
         daemon.create(json!({"backend": "fake", "name": "web"})).await;
         daemon.send(reqwest::Method::GET, "/v1/sessions/web/wait?for=settled&timeout=30s").await;
         daemon
@@ -76,7 +77,7 @@ async fn a_reader_that_is_stuck_is_cut_off_and_gives_back_what_it_held() {
 async fn nothing_is_kept_for_a_subscriber_that_does_not_read_and_it_is_told_what_it_missed() {
     const EVENTS: u64 = 10_000;
     let journal = JournalConfig { events: 200, ..JournalConfig::default() };
-    let daemon = Daemon::start_with(Fake::new(), StoreConfig { journal, ..StoreConfig::default() }, LONG).await;
+    let daemon = Daemon::start_with(Memory::default(), StoreConfig { journal, ..StoreConfig::default() }, LONG).await;
     let mut slow = daemon.open("/v1/events?follow=true").await;
     let begin = daemon.store.last_event();
     for _ in 0..EVENTS / 100 {

@@ -6,123 +6,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use reqwest::{Method, StatusCode};
 use seawall_backend::limit::Ceiling;
-use seawall_backend::{
-    Bulkhead, BulkheadConfig, Error, ExecutionBackend, Info, Interface, LogChunk, LogStream, Source,
-};
+use seawall_backend::{Bulkhead, BulkheadConfig, ExecutionBackend};
 use seawall_control::{Control, ControlConfig, Shutdown};
-use seawall_model::{
-    BackendName, Exit, Found, Health, Inspection, Key, LogOptions, Page, Report, SessionName, SessionSpec, Signal,
-    State, Status, Timestamp, Workload,
-};
+use seawall_model::{BackendName, Timestamp};
 use seawall_store::{Store, StoreConfig};
+use seawall_testing::memory::Memory;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 
 use super::{Api, Server, Version, bind, router};
 use crate::metrics::Metrics;
 use crate::schema::Schema;
-
-/// Workloads in memory. A session with the label `bad` cannot be created; what it writes is `out` and `err`.
-pub(super) struct Fake {
-    info: Info,
-    /// What its sessions write never ends.
-    flood: bool,
-    workloads: Mutex<BTreeMap<String, (u64, State)>>,
-    check: fn() -> Result<(), Error>,
-}
-
-impl Fake {
-    pub(super) fn flooding() -> Self {
-        Self { flood: true, ..Self::new() }
-    }
-
-    pub(super) fn new() -> Self {
-        let info = Info {
-            name: "fake".to_owned(),
-            version: "1.2.3".to_owned(),
-            description: "For tests".to_owned(),
-            config_schema: String::new(),
-            options_schema:
-                r#"{"type":"object","additionalProperties":false,"properties":{"speed":{"type":"integer"}}}"#.to_owned(),
-            interfaces: vec![Interface::Logs],
-        };
-        Self { info, flood: false, workloads: Mutex::default(), check: || Ok(()) }
-    }
-}
-
-fn status(state: State) -> Status {
-    let exit = state.ended().then(|| Exit { signal: Some(15), ..Exit::default() });
-    Status { state, health: Health::Healthy, exit, created_at: None, started_at: None, handle: None }
-}
-
-#[async_trait]
-impl ExecutionBackend for Fake {
-    fn info(&self) -> &Info {
-        &self.info
-    }
-
-    async fn check(&self) -> Result<Report, Error> {
-        (self.check)()?;
-        Ok(Report { version: "engine 9".to_owned(), attributes: Vec::new() })
-    }
-
-    async fn create(&self, key: &Key, _: &SessionName, spec: &SessionSpec) -> Result<Status, Error> {
-        if spec.labels.contains_key("bad") {
-            return Err(Error::invalid("image", "there is no such image"));
-        }
-        let mut workloads = self.workloads.lock().await;
-        let (_, state) = workloads.entry(key.session.to_string()).or_insert((key.incarnation, State::Created));
-        Ok(status(*state))
-    }
-
-    async fn start(&self, key: &Key) -> Result<Status, Error> {
-        self.workloads.lock().await.insert(key.session.to_string(), (key.incarnation, State::Running));
-        Ok(Status { started_at: Some(Timestamp::now()), ..status(State::Running) })
-    }
-
-    async fn signal(&self, key: &Key, _: Signal) -> Result<(), Error> {
-        self.workloads.lock().await.insert(key.session.to_string(), (key.incarnation, State::Exited));
-        Ok(())
-    }
-
-    async fn remove(&self, key: &Key, _: bool) -> Result<(), Error> {
-        self.workloads.lock().await.remove(key.session.as_str());
-        Ok(())
-    }
-
-    async fn inspect(&self, keys: &[Key]) -> Result<Inspection, Error> {
-        let workloads = self.workloads.lock().await;
-        let found = keys.iter().enumerate().filter_map(|(position, key)| {
-            workloads.get(key.session.as_str()).map(|(_, state)| Found { position, status: status(*state) })
-        });
-        Ok(Inspection { found: found.collect(), unknown: Vec::new() })
-    }
-
-    async fn list(&self, _: Option<&str>) -> Result<Page, Error> {
-        let workloads = self.workloads.lock().await;
-        let workloads = workloads.iter().map(|(session, (incarnation, state))| Workload {
-            session: session.parse().unwrap(),
-            incarnation: *incarnation,
-            status: status(*state),
-        });
-        Ok(Page { workloads: workloads.collect(), next: None })
-    }
-
-    async fn logs(&self, _: &Key, options: &LogOptions) -> Result<LogStream, Error> {
-        if self.flood {
-            let line = LogChunk { source: Source::Stdout, bytes: Bytes::from_static(&[b'x'; 4096]) };
-            return Ok(futures_util::stream::repeat_with(move || Ok(line.clone())).boxed());
-        }
-        let chunk = |source, bytes: &'static [u8]| Ok(LogChunk { source, bytes: Bytes::from_static(bytes) });
-        let chunks = futures_util::stream::iter([chunk(Source::Stdout, b"out\xff"), chunk(Source::Stderr, b"err")]);
-        if options.follow { Ok(chunks.chain(futures_util::stream::pending()).boxed()) } else { Ok(chunks.boxed()) }
-    }
-}
 
 pub(super) struct Daemon {
     pub(super) http: reqwest::Client,
@@ -137,16 +34,16 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 impl Daemon {
     async fn start() -> Self {
-        Self::start_with(Fake::new(), StoreConfig::default(), PATIENCE).await
+        Self::start_with(Memory::default(), StoreConfig::default(), PATIENCE).await
     }
 
-    pub(super) async fn start_with(fake: Fake, bounds: StoreConfig, patience: Duration) -> Self {
-        Self::with(ControlConfig::default(), [("fake", fake)], bounds, patience).await
+    pub(super) async fn start_with(backend: Memory, bounds: StoreConfig, patience: Duration) -> Self {
+        Self::with(ControlConfig::default(), [("fake", backend)], bounds, patience).await
     }
 
     async fn with(
         config: ControlConfig,
-        fakes: impl IntoIterator<Item = (&'static str, Fake)>,
+        fakes: impl IntoIterator<Item = (&'static str, Memory)>,
         bounds: StoreConfig,
         patience: Duration,
     ) -> Self {
@@ -156,7 +53,7 @@ impl Daemon {
         let (ceiling, metrics) = (Ceiling::new(100), Metrics::default());
         for (name, fake) in fakes {
             let name: BackendName = name.parse().unwrap();
-            options.insert(name.clone(), Schema::new(&fake.info.options_schema).unwrap());
+            options.insert(name.clone(), Schema::new(&fake.info().options_schema).unwrap());
             let bulkhead = Bulkhead::new(fake, &BulkheadConfig::default(), ceiling.clone());
             let driver: Arc<Bulkhead<dyn ExecutionBackend>> = Arc::new(bulkhead.observed_by(metrics.of(&name)));
             backends.insert(name, driver);

@@ -6,29 +6,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::StreamExt as _;
 use seawall::outside::{Answer, Api};
 use seawall_backend::limit::Ceiling;
-use seawall_backend::{
-    Bulkhead, BulkheadConfig, Error, ExecutionBackend, Info, Interface, LogChunk, LogStream, Source,
-};
+use seawall_backend::{Bulkhead, BulkheadConfig, ExecutionBackend};
 use seawall_control::{Control, ControlConfig, Shutdown};
-use seawall_model::{
-    BackendName, Exit, Found, Health, Inspection, Key, LogOptions, Page, Report, SessionName, SessionSpec, Signal,
-    State, Status, Timestamp, Workload,
-};
+use seawall_model::{BackendName, SessionSpec};
 use seawall_store::Store;
+use seawall_testing::memory::{Memory, OPTIONS};
 use serde_json::Value;
-use tokio::sync::Mutex;
 
 use super::guest::executor;
 use crate::{Run, Target};
 
 pub(crate) const TARGET: Target = Target { name: "api", longest: 4096, tries: 300, seeds, make };
 
-const OPTIONS: &str = r#"{"type":"object","additionalProperties":false,"properties":{"speed":{"type":"integer"}}}"#;
 /// How long a request is listened to that waits for something.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -89,7 +80,7 @@ fn make() -> Run {
     let executor = executor();
     let house = executor.block_on(async {
         let store = Store::open(&folder.path().join("data")).await.unwrap();
-        let fake = Bulkhead::new(Fake::new(), &BulkheadConfig::default(), Ceiling::new(100));
+        let fake = Bulkhead::new(Memory::default(), &BulkheadConfig::default(), Ceiling::new(100));
         let fake: Arc<Bulkhead<dyn ExecutionBackend>> = Arc::new(fake);
         let name: BackendName = "fake".parse().unwrap();
         let backends = BTreeMap::from([(name.clone(), fake)]);
@@ -182,89 +173,5 @@ fn sound(answer: &Answer) {
     assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty() && detail.len() < 64 << 10));
     for problem in problem["problems"].as_array().into_iter().flatten() {
         assert!(problem["field"].as_str().is_some_and(|field| field.len() < 2048), "{problem}");
-    }
-}
-
-/// A backend that does all that it is asked, at once.
-struct Fake {
-    info: Info,
-    workloads: Mutex<BTreeMap<String, (u64, State)>>,
-}
-
-impl Fake {
-    fn new() -> Self {
-        let info = Info {
-            name: "fake".to_owned(),
-            version: "1.2.3".to_owned(),
-            description: "For the fuzz targets".to_owned(),
-            config_schema: String::new(),
-            options_schema: OPTIONS.to_owned(),
-            interfaces: vec![Interface::Logs],
-        };
-        Self { info, workloads: Mutex::default() }
-    }
-
-    async fn set(&self, key: &Key, state: State) -> Status {
-        self.workloads.lock().await.insert(key.session.to_string(), (key.incarnation, state));
-        status(state)
-    }
-}
-
-fn status(state: State) -> Status {
-    let exit = state.ended().then(|| Exit { signal: Some(15), ..Exit::default() });
-    let started_at = (state == State::Running).then(Timestamp::now);
-    Status { state, health: Health::Healthy, exit, created_at: None, started_at, handle: None }
-}
-
-#[async_trait]
-impl ExecutionBackend for Fake {
-    fn info(&self) -> &Info {
-        &self.info
-    }
-
-    async fn check(&self) -> Result<Report, Error> {
-        Ok(Report { version: "engine 9".to_owned(), attributes: Vec::new() })
-    }
-
-    async fn create(&self, key: &Key, _: &SessionName, _: &SessionSpec) -> Result<Status, Error> {
-        Ok(self.set(key, State::Created).await)
-    }
-
-    async fn start(&self, key: &Key) -> Result<Status, Error> {
-        Ok(self.set(key, State::Running).await)
-    }
-
-    async fn signal(&self, key: &Key, _: Signal) -> Result<(), Error> {
-        self.set(key, State::Exited).await;
-        Ok(())
-    }
-
-    async fn remove(&self, key: &Key, _: bool) -> Result<(), Error> {
-        self.workloads.lock().await.remove(key.session.as_str());
-        Ok(())
-    }
-
-    async fn inspect(&self, keys: &[Key]) -> Result<Inspection, Error> {
-        let workloads = self.workloads.lock().await;
-        let found = keys.iter().enumerate().filter_map(|(position, key)| {
-            workloads.get(key.session.as_str()).map(|(_, state)| Found { position, status: status(*state) })
-        });
-        Ok(Inspection { found: found.collect(), unknown: Vec::new() })
-    }
-
-    async fn list(&self, _: Option<&str>) -> Result<Page, Error> {
-        let workloads = self.workloads.lock().await;
-        let workloads = workloads.iter().map(|(session, (incarnation, state))| Workload {
-            session: session.parse().unwrap(),
-            incarnation: *incarnation,
-            status: status(*state),
-        });
-        Ok(Page { workloads: workloads.collect(), next: None })
-    }
-
-    async fn logs(&self, _: &Key, options: &LogOptions) -> Result<LogStream, Error> {
-        let chunk = |source, bytes: &'static [u8]| Ok(LogChunk { source, bytes: Bytes::from_static(bytes) });
-        let chunks = futures_util::stream::iter([chunk(Source::Stdout, b"out\xff"), chunk(Source::Stderr, b"err")]);
-        if options.follow { Ok(chunks.chain(futures_util::stream::pending()).boxed()) } else { Ok(chunks.boxed()) }
     }
 }

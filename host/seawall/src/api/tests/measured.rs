@@ -8,19 +8,14 @@ use reqwest::{Method, StatusCode};
 use seawall_backend::Error;
 use seawall_control::{CheckConfig, ControlConfig};
 use seawall_store::StoreConfig;
+use seawall_testing::memory::Memory;
 use serde_json::json;
 
-use super::{Daemon, Fake, PATIENCE};
-
-impl Fake {
-    fn checked(check: fn() -> Result<(), Error>) -> Self {
-        Self { check, ..Self::new() }
-    }
-}
+use super::{Daemon, PATIENCE};
 
 impl Daemon {
     /// With checks that come so fast that tests need not wait.
-    async fn checking(fakes: impl IntoIterator<Item = (&'static str, Fake)>) -> Self {
+    async fn checking(fakes: impl IntoIterator<Item = (&'static str, Memory)>) -> Self {
         let soon = Duration::from_millis(10);
         let check = CheckConfig { interval: soon, retry_interval: soon, ..CheckConfig::default() };
         let config = ControlConfig { check, ..ControlConfig::default() };
@@ -45,11 +40,11 @@ fn samples<'a>(metrics: &'a str, name: &str) -> Vec<(&'a str, f64)> {
 #[tokio::test]
 async fn list_readiness_and_metrics_never_disagree() {
     let fakes = [
-        ("well", Fake::new()),
-        ("busy", Fake::checked(|| Err(Error::Exhausted { message: "busy".to_owned(), retry_after: None }))),
-        ("away", Fake::checked(|| Err(Error::unavailable("away")))),
-        ("gone", Fake::checked(|| Err(Error::unavailable("gone")))),
-        ("shut", Fake::checked(|| Err(Error::Denied("who are you?".to_owned())))),
+        ("well", Memory::default()),
+        ("busy", Memory::checked(|| Err(Error::Exhausted { message: "busy".to_owned(), retry_after: None }))),
+        ("away", Memory::checked(|| Err(Error::unavailable("away")))),
+        ("gone", Memory::checked(|| Err(Error::unavailable("gone")))),
+        ("shut", Memory::checked(|| Err(Error::Denied("who are you?".to_owned())))),
     ];
     let daemon = Daemon::checking(fakes).await;
     daemon.create(json!({"backend": "well", "name": "web"})).await;
@@ -92,7 +87,7 @@ async fn one_answer_agrees_with_itself_while_health_changes_all_the_time() {
         let good = CHECKS.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
         if good { Ok(()) } else { Err(Error::Denied("no".to_owned())) }
     };
-    let daemon = Daemon::checking([("one", Fake::checked(flips)), ("two", Fake::checked(flips))]).await;
+    let daemon = Daemon::checking([("one", Memory::checked(flips)), ("two", Memory::checked(flips))]).await;
     for _ in 0..200 {
         let (_, overview) = daemon.send(Method::GET, "/v1/backends").await;
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
@@ -113,7 +108,7 @@ async fn one_answer_agrees_with_itself_while_health_changes_all_the_time() {
 /// Dashboards are built on these.
 #[tokio::test]
 async fn what_is_measured_has_these_names_and_labels_and_no_session_among_them() {
-    let daemon = Daemon::checking([("fake", Fake::new())]).await;
+    let daemon = Daemon::checking([("fake", Memory::default())]).await;
     let (_, session) = daemon.create(json!({"backend": "fake", "name": "web-of-lies"})).await;
     daemon.send(Method::GET, "/v1/sessions/web-of-lies/wait?for=settled&timeout=30s").await;
     let metrics = loop {
