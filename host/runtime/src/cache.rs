@@ -244,6 +244,14 @@ mod tests {
         (engine, code)
     }
 
+    /// A cache in this directory that has been given the component.
+    fn filled(dir: &Path) -> (Cache, Engine, Code) {
+        let (engine, code) = compiled();
+        let cache = Cache::open(dir, &engine).unwrap();
+        cache.put(EMPTY, &code);
+        (cache, engine, code)
+    }
+
     fn entry(dir: &Path) -> PathBuf {
         let code = |path: &PathBuf| path.extension().is_some_and(|extension| extension == SUFFIX);
         std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).find(code).unwrap()
@@ -263,9 +271,7 @@ mod tests {
     #[test]
     fn a_changed_byte_anywhere_is_noticed() {
         let temp = tempfile::tempdir().unwrap();
-        let (engine, code) = compiled();
-        let cache = Cache::open(temp.path(), &engine).unwrap();
-        cache.put(EMPTY, &code);
+        let (cache, _, code) = filled(temp.path());
         let path = entry(temp.path());
         let good = std::fs::read(&path).unwrap();
         for at in [0, MAC - 1, MAC, good.len() / 2, good.len() - 1] {
@@ -285,10 +291,8 @@ mod tests {
     #[test]
     fn a_file_made_with_another_key_is_not_trusted() {
         let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (engine, code) = compiled();
-        let cache = Cache::open(ours.path(), &engine).unwrap();
-        cache.put(EMPTY, &code);
-        Cache::open(theirs.path(), &engine).unwrap().put(EMPTY, &code);
+        let (cache, ..) = filled(ours.path());
+        filled(theirs.path());
         std::fs::copy(entry(theirs.path()), entry(ours.path())).unwrap();
         assert!(cache.get(EMPTY).is_none());
     }
@@ -299,9 +303,7 @@ mod tests {
     #[test]
     fn entries_that_change_places_are_not_trusted() {
         let temp = tempfile::tempdir().unwrap();
-        let (engine, code) = compiled();
-        let cache = Cache::open(temp.path(), &engine).unwrap();
-        cache.put(EMPTY, &code);
+        let (cache, engine, _) = filled(temp.path());
         cache.put(OTHER, &Code::vouched_for(engine.precompile_component(OTHER).unwrap()));
         let (first, second) = (cache.path(&cache.name(EMPTY)), cache.path(&cache.name(OTHER)));
         let aside = temp.path().join("aside");
@@ -314,9 +316,7 @@ mod tests {
     #[test]
     fn a_link_or_a_pipe_in_place_of_an_entry_is_neither_followed_nor_waited_for() {
         let temp = tempfile::tempdir().unwrap();
-        let (engine, code) = compiled();
-        let cache = Cache::open(temp.path(), &engine).unwrap();
-        cache.put(EMPTY, &code);
+        let (cache, _, code) = filled(temp.path());
         let path = entry(temp.path());
         let elsewhere = temp.path().join("elsewhere");
         std::fs::rename(&path, &elsewhere).unwrap();
@@ -333,9 +333,7 @@ mod tests {
     #[test]
     fn what_was_checked_is_what_is_loaded_whoever_writes_to_the_file_meanwhile() {
         let temp = tempfile::tempdir().unwrap();
-        let (engine, code) = compiled();
-        let cache = Cache::open(temp.path(), &engine).unwrap();
-        cache.put(EMPTY, &code);
+        let (cache, ..) = filled(temp.path());
         let path = entry(temp.path());
         let good = std::fs::read(&path).unwrap();
         let mut bad = good.clone();
@@ -399,10 +397,8 @@ mod tests {
     #[test]
     fn a_directory_that_others_could_write_is_closed_and_what_they_left_is_not_trusted() {
         let temp = tempfile::tempdir().unwrap();
-        let (engine, code) = compiled();
         let dir = temp.path().join("cache");
-        let cache = Cache::open(&dir, &engine).unwrap();
-        cache.put(EMPTY, &code);
+        let (_, engine, _) = filled(&dir);
         let path = entry(&dir);
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777)).unwrap();
         std::fs::write(&path, [0xcc; 1000]).unwrap();
@@ -414,8 +410,7 @@ mod tests {
     #[test]
     fn code_of_another_engine_has_another_name() {
         let temp = tempfile::tempdir().unwrap();
-        let (engine, code) = compiled();
-        Cache::open(temp.path(), &engine).unwrap().put(EMPTY, &code);
+        filled(temp.path());
         let other = Engine::new(wasmtime::Config::new().consume_fuel(true)).unwrap();
         assert!(Cache::open(temp.path(), &other).unwrap().get(EMPTY).is_none());
     }
@@ -423,8 +418,7 @@ mod tests {
     #[test]
     fn a_key_that_others_could_read_is_made_anew() {
         let temp = tempfile::tempdir().unwrap();
-        let (engine, code) = compiled();
-        Cache::open(temp.path(), &engine).unwrap().put(EMPTY, &code);
+        let (_, engine, _) = filled(temp.path());
         let key = temp.path().join(KEY_FILE);
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(Cache::open(temp.path(), &engine).unwrap().get(EMPTY).is_none());

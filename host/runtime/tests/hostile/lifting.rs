@@ -1,8 +1,9 @@
 //! Answers that cannot be read: places outside of memory, sizes that cannot be, texts that are none, cases that there
 //! are not. And answers that can be read and are far too large.
 
-use seawall_backend::{ExecutionBackend, FaultKind};
+use seawall_backend::{Error, ExecutionBackend, FaultKind};
 use seawall_model::LogOptions;
+use seawall_runtime::WasmBackend;
 use wit_component::StringEncoding;
 
 use crate::arena::{Arena, arena, key, refused};
@@ -249,16 +250,28 @@ fn a_handle_of_nothing_is_no_stream() {
     });
 }
 
+/// What such a guest answers is more than may be copied.
+async fn too_much<F>(arena: &Arena, guest: Guest, ask: impl Fn(WasmBackend) -> F)
+where
+    F: Future<Output = Result<(), Error>> + Send + 'static,
+{
+    let hostile = arena.load(arena.plugin(&guest)).await;
+    let attack = |hostile| {
+        let asked = ask(hostile);
+        async move { drop(refused(asked.await, FaultKind::Limit, "too much data")) }
+    };
+    arena.attack(&hostile, attack).await;
+}
+
 #[test]
 fn a_huge_text_is_not_copied() {
     arena(async |arena| {
         let guest = reporting([0, 60 << 20], [0, 0]).memory("1000");
-        let hostile = arena.load(arena.plugin(&guest)).await;
-        arena
-            .attack(&hostile, |hostile| async move {
-                refused(hostile.check().await, FaultKind::Limit, "too much data");
-            })
-            .await;
+        too_much(arena, guest, |hostile| async move {
+            drop(hostile.check().await?);
+            Ok(())
+        })
+        .await;
     });
 }
 
@@ -267,12 +280,11 @@ fn a_huge_list_is_not_copied() {
     // 500,000 answers of 120 bytes about position 0, all in memory that was never written to.
     arena(async |arena| {
         let guest = answering("inspect", &[0, 0, 1 << 16, 500_000]).memory("1000");
-        let hostile = arena.load(arena.plugin(&guest)).await;
-        arena
-            .attack(&hostile, |hostile| async move {
-                refused(hostile.inspect(&[key()]).await, FaultKind::Limit, "too much data");
-            })
-            .await;
+        too_much(arena, guest, |hostile| async move {
+            drop(hostile.inspect(&[key()]).await?);
+            Ok(())
+        })
+        .await;
     });
 }
 
@@ -297,12 +309,11 @@ fn a_list_of_texts_that_are_all_the_same_memory_is_not_copied() {
         let fill = exploding(100_000, 32 << 10);
         let report = words(9008, &[0, 0, 0, 0, 65536, 100_000]);
         let guest = Guest::new().memory("64").body("check", format!("{fill} {report} i32.const {}", 9008));
-        let hostile = arena.load(arena.plugin(&guest)).await;
-        arena
-            .attack(&hostile, |hostile| async move {
-                refused(hostile.check().await, FaultKind::Limit, "too much data");
-            })
-            .await;
+        too_much(arena, guest, |hostile| async move {
+            drop(hostile.check().await?);
+            Ok(())
+        })
+        .await;
     });
 }
 
@@ -312,12 +323,11 @@ fn an_error_that_explodes_is_not_copied() {
         let fill = exploding(100_000, 32 << 10);
         let invalid = words(9008, &[1, 0, 2, 0, 65536, 100_000]);
         let guest = Guest::new().memory("64").body("start", format!("{fill} {invalid} i32.const {}", 9008));
-        let hostile = arena.load(arena.plugin(&guest)).await;
-        arena
-            .attack(&hostile, |hostile| async move {
-                refused(hostile.start(&key()).await, FaultKind::Limit, "too much data");
-            })
-            .await;
+        too_much(arena, guest, |hostile| async move {
+            drop(hostile.start(&key()).await?);
+            Ok(())
+        })
+        .await;
     });
 }
 

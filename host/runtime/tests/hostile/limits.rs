@@ -1,7 +1,6 @@
 //! Every bound on a call, just below it and just above: what uses all of it passes, and one more is refused by name.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use serde_json::json;
 
 use crate::arena::{Arena, arena, key, limits, refused, sleeper};
 use crate::guest::{Guest, NOT_FOUND, SCRATCH, ZERO};
+use crate::log::logged;
 
 /// Loads `guest` with one limit on `control` calls replaced.
 async fn with(arena: &Arena, guest: &Guest, limit: &str, value: u64) -> WasmBackend {
@@ -217,44 +217,25 @@ fn bytes() {
 }
 
 /// What exceeds it ends no call: it is dropped, and how much that was is said.
-#[tokio::test]
-async fn log_bytes() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _captured = tracing::subscriber::set_default(subscriber);
-    let runtime = Runtime::new(RuntimeConfig::default()).unwrap();
-    for (count, dropped) in [(10, 0), (11, 1), (14, 4)] {
-        let write = "(call $write (i32.const 3) (i32.const 30000) (i32.const 10))";
-        let guest = Guest::new()
-            .import("log", "write", "(param i32 i32 i32)")
-            .field("(data (i32.const 30000) \"ten bytes.\")")
-            .body("start", times(count, write));
-        // A line costs 32 bytes besides its own.
-        let limits = limits(json!({"control": {"log": "420B"}}));
-        let plugin = Plugin { limits, ..Plugin::new("box".parse().unwrap(), guest.component()) };
-        let backend = runtime.load_ungranted(plugin).await.unwrap();
-        lines.0.lock().unwrap().clear();
-        assert!(backend.start(&key()).await.is_ok());
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(text.matches("ten bytes.").count() as u32, count - dropped, "{text}");
-        let said = format!("{dropped} lines of its log ({} bytes) were dropped", 10 * dropped);
-        assert_eq!(text.contains(&said), dropped > 0, "{text}");
-    }
-}
-
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+#[test]
+fn log_bytes() {
+    arena(async |arena| {
+        for (count, dropped) in [(10, 0), (11, 1), (14, 4)] {
+            let write = "(call $write (i32.const 3) (i32.const 30000) (i32.const 10))";
+            let guest = Guest::new()
+                .import("log", "write", "(param i32 i32 i32)")
+                .field("(data (i32.const 30000) \"ten bytes.\")")
+                .body("start", times(count, write));
+            // A line costs 32 bytes besides its own.
+            let limits = limits(json!({"control": {"log": "420B"}}));
+            let backend = arena.load(Plugin { limits, ..arena.plugin(&guest) }).await;
+            let (answer, text) = logged(backend.start(&key())).await;
+            assert!(answer.is_ok());
+            assert_eq!(text.matches("ten bytes.").count() as u32, count - dropped, "{text}");
+            let said = format!("{dropped} lines of its log ({} bytes) were dropped", 10 * dropped);
+            assert_eq!(text.contains(&said), dropped > 0, "{text}");
+        }
+    });
 }
 
 #[test]

@@ -193,9 +193,12 @@ fn a_flood_of_writes_does_not_keep_a_neighbour_from_the_store() {
                 tokio::spawn(async move { steps(&hostile).await })
             })
             .collect();
-        while commits() < 5 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let begins = async {
+            while commits() < 5 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), begins).await.expect("the flood begins");
         let before = commits();
         for _ in 0..20 {
             ours.commit(write("mine", "is written")).await.unwrap();
