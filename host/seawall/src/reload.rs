@@ -66,7 +66,7 @@ const QUEUE: usize = 16;
 
 /// Asks for a reload. Clones ask the same.
 #[derive(Clone, Debug)]
-pub(crate) struct Reload(mpsc::Sender<Answer>);
+pub(crate) struct Reload(Option<mpsc::Sender<Answer>>);
 
 impl Reload {
     /// Reads the configuration again and waits until that is done. It is done also if nobody waits.
@@ -74,20 +74,23 @@ impl Reload {
     /// # Errors
     /// See [`ReloadError`].
     pub(crate) async fn reload(&self) -> Result<Reloaded, ReloadError> {
+        let Some(asks) = &self.0 else { return Ok(Reloaded::default()) };
         let (answer, answered) = oneshot::channel();
-        self.0.send(answer).await.map_err(|_| ReloadError::ShuttingDown)?;
+        asks.send(answer).await.map_err(|_| ReloadError::ShuttingDown)?;
         answered.await.unwrap_or(Err(ReloadError::ShuttingDown))
     }
 
     /// The same, with nobody to wait: the log has what came of it.
     pub(crate) fn ask(&self) {
-        // If so many wait for their turn already, each of them reads what is there by then.
-        _ = self.0.try_send(oneshot::channel().0);
+        if let Some(asks) = &self.0 {
+            // If so many wait for their turn already, each of them reads what is there by then.
+            _ = asks.try_send(oneshot::channel().0);
+        }
     }
 
-    /// Of a daemon that reads nothing again.
+    /// Of a daemon that has no configuration: nothing in it ever changes.
     pub(crate) fn never() -> Self {
-        Self(mpsc::channel(1).0)
+        Self(None)
     }
 }
 
@@ -113,7 +116,7 @@ impl Reloader {
         let (in_effect, settings) = watch::channel(Arc::new(settings));
         let ending = CancellationToken::new();
         let work = Work { in_effect, digests, loader, control, schemas, ending: ending.clone() };
-        (Self { ending, task: tokio::spawn(work.run(asked)), settings }, Reload(asks))
+        (Self { ending, task: tokio::spawn(work.run(asked)), settings }, Reload(Some(asks)))
     }
 
     /// Ends it: a reload that has not begun to change anything is refused, another is carried to its end.

@@ -43,6 +43,8 @@ fn seeds() -> Vec<Vec<u8>> {
         "GET /v1/version",
         "GET /healthz",
         "GET /readyz",
+        "GET /metrics",
+        "POST /v1/reload",
         "PUT /v1/sessions",
         "GET /v1/sessions/%ff",
         "OPTIONS *",
