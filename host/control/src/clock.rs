@@ -18,6 +18,16 @@ pub(crate) enum Clock {
         /// Where it began.
         since: Instant,
     },
+    /// The same, put forward or back meanwhile by so many milliseconds.
+    #[cfg(test)]
+    Stepped {
+        /// The time at `since`.
+        base: Timestamp,
+        /// Where it began.
+        since: Instant,
+        /// How far it is off.
+        by: &'static std::sync::atomic::AtomicI64,
+    },
 }
 
 /// Nobody sleeps longer in one go, so that a corrected system clock is noticed.
@@ -29,6 +39,11 @@ impl Clock {
         match self {
             Self::System => Timestamp::now(),
             Self::Tokio { base, since } => base + since.elapsed(),
+            #[cfg(test)]
+            Self::Stepped { base, since, by } => {
+                let by = by.load(std::sync::atomic::Ordering::SeqCst);
+                Timestamp::from_millis((base + since.elapsed()).as_millis().saturating_add_signed(by))
+            }
         }
     }
 

@@ -85,6 +85,11 @@ impl Draft {
         self.intent.as_ref().filter(|intent| intent.incarnation == self.record.incarnation).map(|intent| intent.act)
     }
 
+    /// Since when an act is open; the session's own beginning if none is.
+    pub(crate) fn since(&self) -> Timestamp {
+        self.intent.as_ref().map_or(self.record.created_at, |intent| intent.since)
+    }
+
     /// Opens an intent, unless the same is open: a second try of an act is the same act.
     pub(crate) fn intend(&mut self, incarnation: Incarnation, act: Act, now: Timestamp) {
         let same = |intent: &Intent| intent.incarnation == incarnation && intent.act == act;

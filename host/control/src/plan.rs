@@ -23,6 +23,7 @@ use seawall_model::{Desired, Incarnation, SessionSpec, SessionState, Signal, Tim
 use seawall_store::Act;
 
 use crate::draft::{Context, Draft};
+use crate::settle::LONGEST_HINT;
 
 /// The next step for a session.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,7 +67,7 @@ const KILL_AGAIN: Duration = Duration::from_secs(5);
 /// The next step.
 pub(crate) fn plan(session: &Draft, context: &Context<'_>) -> Action {
     if let Some(at) = session.marks.retry_at
-        && at > context.now
+        && ahead(at, context.config.retry.most.max(LONGEST_HINT + context.config.retry.first), context)
     {
         return Action::WaitUntil(at);
     }
@@ -90,7 +91,7 @@ fn wanted_running(session: &Draft, context: &Context<'_>) -> Action {
         SessionState::Created if session.marks.missing => Action::Rest,
         SessionState::Created => Action::Start,
         SessionState::Restarting => match session.record.restart_at {
-            Some(at) if at > context.now => Action::WaitUntil(at),
+            Some(at) if ahead(at, context.config.restart.most, context) => Action::WaitUntil(at),
             _ => Action::Next,
         },
         // `Unknown` is what is shown, never what is recorded.
@@ -133,9 +134,13 @@ fn wanted_removed(session: &Draft) -> Action {
 fn stop(session: &Draft, context: &Context<'_>) -> Action {
     match session.open() {
         Some(Act::Stop { kill_at, .. }) if context.now >= kill_at => match session.marks.killed_at {
-            Some(at) if at + KILL_AGAIN > context.now => Action::WaitUntil(at + KILL_AGAIN),
+            Some(at) if ahead(at + KILL_AGAIN, KILL_AGAIN, context) => Action::WaitUntil(at + KILL_AGAIN),
             _ => Action::Signal(Signal::KILL),
         },
+        // The clock was put back since: the grace begins again.
+        Some(Act::Stop { signal, kill_at }) if session.since() > context.now => {
+            Action::BeginStop { signal, kill_at: context.now + kill_at.since(session.since()) }
+        }
         Some(Act::Stop { kill_at, .. }) if session.marks.signalled => Action::WaitUntil(kill_at),
         Some(Act::Stop { signal, .. }) => Action::Signal(signal),
         _ => {
@@ -144,6 +149,11 @@ fn stop(session: &Draft, context: &Context<'_>) -> Action {
             Action::BeginStop { signal: spec.stop_signal.unwrap_or(Signal::TERM), kill_at: context.now + grace }
         }
     }
+}
+
+/// Whether there is something to wait for. What is further off than any delay leads was set before the clock was put back.
+fn ahead(at: Timestamp, most: Duration, context: &Context<'_>) -> bool {
+    at > context.now && at.since(context.now) <= most
 }
 
 /// While a session is pending, the workload before it may still be there.

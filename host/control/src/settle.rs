@@ -66,7 +66,7 @@ pub(crate) enum Outcome {
 }
 
 /// A hint of the backend to try later is kept to, up to this.
-const LONGEST_HINT: Duration = Duration::from_secs(600);
+pub(crate) const LONGEST_HINT: Duration = Duration::from_secs(600);
 
 /// Takes the session to the next step that needs somebody else, and opens the intent of that step.
 pub(crate) fn advance(session: &mut Draft, context: &Context<'_>) -> Step {

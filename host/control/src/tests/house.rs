@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use seawall_backend::breaker::BreakerConfig;
@@ -62,6 +63,10 @@ pub(super) fn behind(fake: &Arc<Fake>, config: &BulkheadConfig) -> Drivers {
     BTreeMap::from([(name("fake"), Arc::new(driver) as Arc<Bulkhead<dyn ExecutionBackend>>)])
 }
 
+fn steady() -> Clock {
+    Clock::Tokio { base: Timestamp::from_millis(1_800_000_000_000), since: Instant::now() }
+}
+
 impl House {
     pub(super) async fn new() -> Self {
         Self::with(ControlConfig::default(), Fake::new()).await
@@ -69,19 +74,26 @@ impl House {
 
     pub(super) async fn with(config: ControlConfig, fake: Arc<Fake>) -> Self {
         let drivers = drivers(&fake);
-        Self::on(config, fake, drivers).await
+        Self::on(steady(), config, fake, drivers).await
+    }
+
+    /// By a clock that is put forward or back by so many milliseconds.
+    pub(super) async fn by_the_clock(by: &'static AtomicI64) -> Self {
+        let Clock::Tokio { base, since } = steady() else { panic!("a steady clock") };
+        let fake = Fake::new();
+        let drivers = drivers(&fake);
+        Self::on(Clock::Stepped { base, since, by }, ControlConfig::default(), fake, drivers).await
     }
 
     /// Behind a bulkhead as a daemon has it.
     pub(super) async fn behind(bulkhead: &BulkheadConfig) -> Self {
         let fake = Fake::new();
         let drivers = behind(&fake, bulkhead);
-        Self::on(ControlConfig::default(), fake, drivers).await
+        Self::on(steady(), ControlConfig::default(), fake, drivers).await
     }
 
-    async fn on(config: ControlConfig, fake: Arc<Fake>, drivers: Drivers) -> Self {
+    async fn on(clock: Clock, config: ControlConfig, fake: Arc<Fake>, drivers: Drivers) -> Self {
         let dir = TempDir::new().unwrap();
-        let clock = Clock::Tokio { base: Timestamp::from_millis(1_800_000_000_000), since: Instant::now() };
         let store = Store::open(&dir.path().join("data")).await.unwrap();
         let control = Control::start_at(clock, config, store.clone(), drivers).await.unwrap();
         Self { control, fake, store, clock, dir }

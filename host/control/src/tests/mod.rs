@@ -4,6 +4,7 @@
 mod adoption;
 mod backends;
 mod bulkhead;
+mod clock;
 mod crash;
 mod explained;
 mod fake;
