@@ -15,16 +15,16 @@ use rustix::process::{Signal, geteuid};
 use seawall_model::{Desired, Session, SessionState};
 use seawall_supervisor::RunDir;
 use seawall_supervisor::record::{self, Started};
-use seawall_testing::processes::{self, Process};
+use seawall_testing::processes;
 use seawall_testing::workloads;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::api::{Told, ask};
 use crate::load::{Client, Ledger, Promise, under_load};
 use crate::run::Course;
-use crate::stage::Stage;
+use crate::stage::{Stage, workload};
 use crate::verdict::{clear_away, settle_and_judge};
 
 const SHORT: u32 = 1;
@@ -153,7 +153,10 @@ fn full(course: &mut Course, stage: &mut Stage, disk: &Disk, rng: &mut StdRng) -
 
 /// A daemon that cannot write refuses to start, says why, and touches nothing.
 fn read_only(course: &mut Course, stage: &mut Stage, disk: &Disk) -> Result<()> {
-    let running: Vec<_> = workloads::processes(stage.home.dir()).into_values().collect();
+    stage.serve()?;
+    let bystander = workload(&stage.create(&spec("process", "bystander"))?);
+    stage.kill()?;
+    let process = workloads::processes(stage.home.dir()).remove(&bystander).context("its process")?;
     let cover = disk.read_only()?;
     let refused = stage.home.serve_command().output().context("start a daemon on a read-only disk")?;
     drop(cover);
@@ -164,7 +167,7 @@ fn read_only(course: &mut Course, stage: &mut Stage, disk: &Disk) -> Result<()> 
         "it does not name what it cannot write: {said}"
     );
     ensure!(!said.contains("panicked"), "{said}");
-    ensure!(running.iter().all(Process::still_runs), "a session was ended");
+    ensure!(process.still_runs(), "a session was ended");
     course.note("a disk was read-only");
     course.tally.add("read-only disks", 1);
     Ok(())
@@ -210,8 +213,7 @@ fn judged(course: &mut Course, stage: &mut Stage, ledger: &Ledger) -> Result<()>
 }
 
 /// A session that runs until it is told to end, and is always brought back.
-fn cast(stage: &Stage, backend: &str, what: &str) -> Result<String> {
-    let name = format!("{backend}-{what}");
+fn spec(backend: &str, name: &str) -> Value {
     let mut spec = json!({"backend": backend, "name": name, "restart": "always", "stop_grace": "500ms"});
     if let Some(fields) = spec.as_object_mut().filter(|_| backend != "mock") {
         fields.insert("command".into(), json!(["sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.1; done"]));
@@ -219,7 +221,12 @@ fn cast(stage: &Stage, backend: &str, what: &str) -> Result<String> {
             fields.insert("image".into(), "busybox".into());
         }
     }
-    stage.create(&spec)?;
+    spec
+}
+
+fn cast(stage: &Stage, backend: &str, what: &str) -> Result<String> {
+    let name = format!("{backend}-{what}");
+    stage.create(&spec(backend, &name))?;
     Ok(name)
 }
 

@@ -10,12 +10,12 @@ use rustix::process::Signal;
 use seawall_model::{Session, SessionState};
 use seawall_testing::docker::Engine;
 use seawall_testing::processes::{self, Process};
-use seawall_testing::workloads::{self, Workload};
+use seawall_testing::workloads;
 use serde_json::json;
 
 use crate::load::{Ledger, Promise};
 use crate::run::Course;
-use crate::stage::Stage;
+use crate::stage::{Stage, workload};
 use crate::verdict::{clear_away, settle_and_judge};
 
 const SHORT: u32 = 1;
@@ -222,10 +222,6 @@ impl Scene<'_> {
         let all = workloads::supervisors(self.stage.home.dir());
         all.get(&workload(session)).cloned().with_context(|| format!("{} has no supervisor", session.name))
     }
-}
-
-fn workload(session: &Session) -> Workload {
-    Workload { session: session.id.to_string(), incarnation: session.incarnation }
 }
 
 /// All of a container that somebody could change.

@@ -8,6 +8,7 @@ use seawall_model::Session;
 use seawall_testing::daemon::{Daemon, Home, seawall_binary};
 use seawall_testing::docker::Engine;
 use seawall_testing::interrupt::Interrupt;
+use seawall_testing::workloads::Workload;
 use serde_json::Value;
 
 use crate::api::{Told, ask, sessions};
@@ -182,6 +183,11 @@ impl Stage {
             Ok(if other.is_empty() { Ok(sessions) } else { Err(other.join("; ")) })
         })
     }
+}
+
+/// The newest start of a session.
+pub(crate) fn workload(session: &Session) -> Workload {
+    Workload { session: session.id.to_string(), incarnation: session.incarnation }
 }
 
 /// A session in a line.

@@ -64,15 +64,29 @@ pub(crate) fn clear_away(stage: &mut Stage, tally: &mut Tally) -> Result<()> {
             Told::No(_, why) | Told::Silence(why) => bail!("{} could not be removed: {why}", session.name),
         }
     }
-    stage.until_sessions("every session is removed", |_| false)?;
-    stage.terminate()?;
-    let kept = Kept::read(stage)?;
-    let world = World::with(stage, &kept)?;
-    tally.orphaned.extend(world.workloads.iter().map(|real| format!("{} on {}", real.workload, real.backend)));
-    tally.orphaned.extend(world.strays);
-    tally.orphaned.extend(left_in_runs(stage));
-    tally.lost.extend(kept.snapshot.intents.iter().map(|intent| format!("{intent:?} was never settled")));
-    Ok(())
+    let mut chance = 0;
+    loop {
+        stage.until_sessions("every session is removed", |_| false)?;
+        // A create that was given up may have landed since: it is an orphan, and has to go by itself.
+        stage.rest(CHANCE * chance)?;
+        stage.terminate()?;
+        let kept = Kept::read(stage)?;
+        let world = World::with(stage, &kept)?;
+        let mut orphaned: Vec<String> =
+            world.workloads.iter().map(|real| format!("{} on {}", real.workload, real.backend)).collect();
+        orphaned.extend(world.strays);
+        orphaned.extend(left_in_runs(stage));
+        chance += 1;
+        if orphaned.is_empty() || chance == CHANCES {
+            tally.orphaned.append(&mut orphaned);
+            let intents = kept.snapshot.intents.iter();
+            tally
+                .lost
+                .extend(intents.map(|intent| format!("{:?} of {} was never settled", intent.act, intent.session)));
+            return Ok(());
+        }
+        stage.serve()?;
+    }
 }
 
 /// Counts what is lost, duplicated and orphaned. Everything has settled, and no daemon runs.
