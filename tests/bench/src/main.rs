@@ -12,6 +12,7 @@ mod guest;
 mod inspect;
 mod measure;
 mod neighbours;
+mod reconcile;
 mod recorded;
 
 use std::path::Path;
@@ -42,6 +43,9 @@ fn main() -> Result<()> {
     }
     if wanted("daemon") {
         daemon::measure(&mut report).context("measure the daemon")?;
+    }
+    if wanted("reconcile") {
+        reconcile::measure(&mut report).context("measure the control loop")?;
     }
     if wanted("sweep") {
         runtime.block_on(engine::sweep(&mut report)).context("measure a sweep")?;

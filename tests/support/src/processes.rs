@@ -64,6 +64,16 @@ impl Process {
         line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
     }
 
+    /// What it has had of the processors so far: in its own code, and in the kernel for it.
+    pub fn cpu_time(&self) -> Option<(Duration, Duration)> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        // Fields 14 and 15 of proc(5); the first after the brackets is 3.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+        // A clock tick, as Linux tells times in, is 10 ms on every machine that Seawall runs on.
+        let mut time = || Some(Duration::from_millis(fields.next()?.parse::<u64>().ok()? * 10));
+        Some((time()?, time()?))
+    }
+
     /// The directories of the control groups that Seawall made for it: its own, and those above that it shares.
     pub fn control_groups(&self) -> Vec<PathBuf> {
         let lines = fs::read_to_string(format!("/proc/{}/cgroup", self.pid)).unwrap_or_default();
