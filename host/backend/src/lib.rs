@@ -29,5 +29,5 @@ pub use class::{Class, Deadlines};
 pub use deadline::within;
 pub use error::{Error, Fault, FaultKind};
 pub use stack::{Bulkhead, BulkheadConfig, BulkheadStatus};
-pub use stream::{LogChunk, LogStream, Source};
+pub use stream::{ExecEvent, ExecEvents, Execution, LogChunk, LogStream, Source};
 pub use traits::{ExecutionBackend, Info, Interface};

@@ -22,8 +22,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt, future::BoxFuture};
 use seawall_model::{
-    Inspection, InvalidSpec, Key, LogOptions, Page, Problem, Report, SessionId, SessionName, SessionSpec, Signal,
-    Status, Unknown,
+    CheckResult, ExecOptions, Inspection, InvalidSpec, Key, LogOptions, Page, Problem, Report, SessionId, SessionName,
+    SessionSpec, Signal, Status, Unknown,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -36,7 +36,7 @@ use crate::observer::{Observer, Try};
 use crate::quarantine::{Quarantine, QuarantineConfig, Quarantined};
 use crate::redact::{About, Redact};
 use crate::retry::{RetryConfig, retrying};
-use crate::{Class, Deadlines, Error, ExecutionBackend, FaultKind, Info, LogStream, trace};
+use crate::{Class, Deadlines, Error, Execution, ExecutionBackend, FaultKind, Info, LogStream, trace};
 
 /// The settings of one backend's bulkhead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,7 +183,7 @@ impl<B: ?Sized> Bulkhead<B> {
         }
     }
 
-    /// Every call of the trait is idempotent, hence every one is retried when the engine was unavailable.
+    /// Every call of the trait but `exec` is idempotent, hence every one is retried when the engine was unavailable.
     async fn call<T, F>(&self, call: Call<'_>, make: impl Fn() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
@@ -361,6 +361,20 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Bulkhead<B> {
         let call = Call::of("logs.open", Class::Stream).about(key);
         let stream = self.call(call, || self.inner.logs(key, options)).await?;
         Ok(Box::pin(stream.inspect(move |_| _ = &permit)))
+    }
+
+    /// As `logs`, and not retried: a command whose answer was lost may have run.
+    async fn exec(&self, key: &Key, options: &ExecOptions) -> Result<Execution, Error> {
+        let permit = self.limit.open_stream()?;
+        let call = Call::of("exec.run", Class::Stream).about(key);
+        let begun = self.once(call, self.inner.exec(key, options));
+        let Execution { events } = trace::scope(trace::current_or_new(), begun).await?;
+        Ok(Execution { events: Box::pin(events.inspect(move |_| _ = &permit)) })
+    }
+
+    async fn last_health_check(&self, key: &Key) -> Result<Option<CheckResult>, Error> {
+        let call = Call::of("health-checks.last", Class::Observe).about(key);
+        self.call(call, || self.inner.last_health_check(key)).await
     }
 }
 

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use seawall_model::{Inspection, Key, LogOptions, Page, Report, SessionId, SessionName, SessionSpec, Signal, Status};
+use seawall_model::{
+    CheckResult, ExecOptions, Inspection, Key, LogOptions, Page, Report, SessionId, SessionName, SessionSpec, Signal,
+    Status,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, LogStream};
+use crate::{Error, Execution, LogStream};
 
 /// An optional interface, found by what a backend exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -14,6 +17,10 @@ use crate::{Error, LogStream};
 pub enum Interface {
     /// `logs.open`.
     Logs,
+    /// `exec.run`.
+    Exec,
+    /// `health-checks.last`: its engine carries out a session's health check by itself.
+    HealthChecks,
 }
 
 impl Interface {
@@ -21,6 +28,8 @@ impl Interface {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Logs => "logs",
+            Self::Exec => "exec",
+            Self::HealthChecks => "health-checks",
         }
     }
 }
@@ -84,6 +93,17 @@ pub trait ExecutionBackend: Send + Sync + 'static {
         let _ = options;
         Err(unsupported(self.info(), &key.session, Interface::Logs))
     }
+
+    /// Runs a command in it. Only with [`Interface::Exec`]. Not idempotent, and hence never repeated.
+    async fn exec(&self, key: &Key, options: &ExecOptions) -> Result<Execution, Error> {
+        let _ = options;
+        Err(unsupported(self.info(), &key.session, Interface::Exec))
+    }
+
+    /// How its engine's newest check of its health went. Only with [`Interface::HealthChecks`].
+    async fn last_health_check(&self, key: &Key) -> Result<Option<CheckResult>, Error> {
+        Err(unsupported(self.info(), &key.session, Interface::HealthChecks))
+    }
 }
 
 fn unsupported(info: &Info, session: &SessionId, interface: Interface) -> Error {
@@ -131,5 +151,13 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Arc<B> {
 
     async fn logs(&self, key: &Key, options: &LogOptions) -> Result<LogStream, Error> {
         (**self).logs(key, options).await
+    }
+
+    async fn exec(&self, key: &Key, options: &ExecOptions) -> Result<Execution, Error> {
+        (**self).exec(key, options).await
+    }
+
+    async fn last_health_check(&self, key: &Key) -> Result<Option<CheckResult>, Error> {
+        (**self).last_health_check(key).await
     }
 }

@@ -11,12 +11,12 @@ use seawall_backend::breaker::{BreakerState, Failure, Verdict};
 use seawall_backend::changes::Change;
 use seawall_backend::limit::{Ceiling, LimitConfig};
 use seawall_backend::{
-    Bulkhead, BulkheadConfig, Deadlines, Error, ExecutionBackend, Fault, FaultKind, Info, Interface, LogChunk,
-    LogStream, Source, trace,
+    Bulkhead, BulkheadConfig, Deadlines, Error, ExecEvent, Execution, ExecutionBackend, Fault, FaultKind, Info,
+    Interface, LogChunk, LogStream, Source, trace,
 };
 use seawall_model::{
-    Found, Health, Inspection, Key, LogOptions, Page, Report, SessionId, SessionName, SessionSpec, Signal, State,
-    Status, TraceId,
+    CommandEnd, ExecOptions, Found, Health, Inspection, Key, LogOptions, Page, Report, SessionId, SessionName,
+    SessionSpec, Signal, State, Status, TraceId,
 };
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -169,6 +169,15 @@ impl ExecutionBackend for Scripted {
             let bytes = at.to_string().into();
             Some((Ok(LogChunk { source: Source::Stdout, bytes }), at + 1))
         })))
+    }
+
+    async fn exec(&self, _: &Key, _: &ExecOptions) -> Result<Execution, Error> {
+        self.call()?;
+        let ended = stream::once(async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            Ok(ExecEvent::Ended(CommandEnd::Code(3)))
+        });
+        Ok(Execution { events: Box::pin(ended) })
     }
 }
 
@@ -546,6 +555,23 @@ async fn a_short_outage_is_retried_and_a_long_one_opens_the_breaker() {
     assert!(bulkhead.start(&key()).await.is_ok());
     assert!(bulkhead.start(&key()).await.is_ok());
     assert_eq!(bulkhead.breaker().state(), BreakerState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_is_not_repeated_and_keeps_a_streams_permit_until_it_is_dropped() {
+    let backend = Arc::new(Scripted::new());
+    let bulkhead = bulkhead(&backend);
+    backend.unavailable.store(1, Ordering::SeqCst);
+    let lost = bulkhead.exec(&key(), &ExecOptions::default()).await.unwrap_err();
+    assert!(matches!(lost, Error::Unavailable { .. }), "{lost}");
+    assert_eq!(backend.calls(), 1, "it may have run");
+    assert_eq!(bulkhead.limit().stats().streams.in_flight, 0);
+
+    let execution = bulkhead.exec(&key(), &ExecOptions::default()).await.unwrap();
+    let stats = bulkhead.limit().stats();
+    assert_eq!((stats.streams.in_flight, stats.calls.in_flight), (1, 0));
+    assert_eq!(execution.finish(0).await.unwrap(), (Vec::new(), CommandEnd::Code(3)));
+    assert_eq!(bulkhead.limit().stats().streams.in_flight, 0);
 }
 
 /// E4.

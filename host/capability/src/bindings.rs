@@ -15,6 +15,7 @@ wasmtime::component::bindgen!({
     },
     with: {
         "seawall:host/streams.byte-stream": crate::streams::ByteStream,
+        "seawall:host/streams.execution": crate::streams::Execution,
         "seawall:host/streams.duplex": crate::streams::Duplex,
         "seawall:host/streams.wake-source": crate::streams::WakeSource,
     },

@@ -11,7 +11,7 @@ use crate::bindings::{docker, types};
 use crate::context::Context;
 use crate::convert::{Refusal, from_guest, to_guest};
 use crate::error::HostError;
-use crate::streams::ByteStream;
+use crate::streams::{ByteStream, Execution};
 use crate::weight::Weight as _;
 
 const NAME: &str = "docker";
@@ -87,6 +87,20 @@ impl docker::Host for Context {
         let key = from_guest::key(key)?;
         let stream = docker.logs(&key, &from_guest::log_options(options)).await?;
         self.push_stream(stream, key)
+    }
+
+    async fn exec(&mut self, key: types::Key, options: types::ExecOptions) -> Result<Resource<Execution>, HostError> {
+        let docker = self.docker(key.weight() + options.weight())?;
+        let key = self.changed(key)?;
+        let execution = docker.exec(&key, &from_guest::exec_options(options)).await?;
+        self.push_execution(execution, key)
+    }
+
+    async fn last_health_check(&mut self, key: types::Key) -> Result<Option<types::CheckResult>, HostError> {
+        let docker = self.docker(key.weight())?;
+        let last = docker.last_health_check(&from_guest::key(key)?).await?.map(to_guest::check_result);
+        self.answer(last.weight())?;
+        Ok(last)
     }
 }
 

@@ -17,6 +17,16 @@ pub enum HostError {
     Trap(wasmtime::Error),
 }
 
+impl HostError {
+    /// For a function that has no error to answer with.
+    pub(crate) fn into_trap(self) -> wasmtime::Error {
+        match self {
+            Self::Answer(error) => wasmtime::Error::msg(error),
+            Self::Trap(trap) => trap,
+        }
+    }
+}
+
 impl From<Error> for HostError {
     fn from(error: Error) -> Self {
         match error {

@@ -34,4 +34,4 @@ pub use context::{Context, Phase};
 pub use error::{HostError, StateFailure};
 pub use grants::{GrantError, Granted, Grants, Services, StateGrant};
 pub use link::{HOST_PACKAGE, Import, Offer, add_to_linker, offers};
-pub use streams::{ByteStream, Duplex, WakeSource};
+pub use streams::{ByteStream, Duplex, Execution, WakeSource};

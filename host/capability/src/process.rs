@@ -8,7 +8,7 @@ use crate::bindings::{process, types};
 use crate::context::Context;
 use crate::convert::{Refusal, from_guest, to_guest};
 use crate::error::HostError;
-use crate::streams::ByteStream;
+use crate::streams::{ByteStream, Execution};
 use crate::weight::Weight as _;
 
 const NAME: &str = "process";
@@ -78,6 +78,13 @@ impl process::Host for Context {
         let key = from_guest::key(key)?;
         let stream = process.logs(&key, &from_guest::log_options(options)).await?;
         self.push_stream(stream, key)
+    }
+
+    async fn exec(&mut self, key: types::Key, options: types::ExecOptions) -> Result<Resource<Execution>, HostError> {
+        let process = self.process(key.weight() + options.weight())?;
+        let key = self.changed(key)?;
+        let execution = process.exec(&key, &from_guest::exec_options(options)).await?;
+        self.push_execution(execution, key)
     }
 }
 

@@ -84,6 +84,19 @@ impl Weight for types::Page {
     }
 }
 
+impl Weight for types::ExecOptions {
+    fn beside(&self) -> usize {
+        let Self { command, env, working_dir, user, timeout: _ } = self;
+        command.beside() + env.beside() + working_dir.beside() + user.beside()
+    }
+}
+
+impl Weight for types::CheckResult {
+    fn beside(&self) -> usize {
+        self.output.beside()
+    }
+}
+
 impl Weight for docker::Mount {
     fn beside(&self) -> usize {
         let source = match &self.source {

@@ -25,7 +25,10 @@ pub use spec::{
     HealthCheck, HealthCommand, InvalidSpec, LogLimits, Mount, MountSource, Network, Port, Problem, Protocol,
     Resources, RestartPolicy, SessionSpec, Ulimit,
 };
-pub use status::{Found, Health, Inspection, Key, LogOptions, Page, Report, State, Status, Unknown, Workload};
+pub use status::{
+    CheckResult, CommandEnd, ExecOptions, Found, Health, Inspection, Key, LogOptions, Page, Report, State, Status, Unknown,
+    Workload,
+};
 pub use text::{is_deceptive, one_line};
 pub use trace::TraceId;
 pub use units::{Cpus, Size, Timestamp};

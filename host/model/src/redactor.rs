@@ -26,8 +26,13 @@ impl Redactor {
 
     /// For the environments of many sessions.
     pub fn of_all<'a>(specs: impl IntoIterator<Item = &'a SessionSpec>) -> Option<Self> {
+        Self::of_values(specs.into_iter().flat_map(|spec| spec.env.values()))
+    }
+
+    /// For these values.
+    pub fn of_values<'a>(values: impl IntoIterator<Item = &'a Secret>) -> Option<Self> {
         let mut secrets = Vec::new();
-        for value in specs.into_iter().flat_map(|spec| spec.env.values()) {
+        for value in values {
             secrets.push(value.clone());
             let text = value.reveal();
             if text.contains('\n') {

@@ -1,8 +1,10 @@
 //! What a backend says of a workload: the same words as `wit/host/types.wit`, where each is defined.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{Exit, Incarnation, SessionId, Timestamp};
+use crate::{Exit, Incarnation, Secret, SessionId, Timestamp};
 
 /// Which workload is meant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -172,4 +174,42 @@ impl Default for LogOptions {
     fn default() -> Self {
         Self { follow: false, tail: None, since: None, until: None, stdout: true, stderr: true, timestamps: false }
     }
+}
+
+/// A command to run in a workload that runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExecOptions {
+    /// Program and arguments; at least one.
+    pub command: Vec<String>,
+    /// Besides the workload's own environment, and over it.
+    pub env: Vec<(String, Secret)>,
+    /// Absolute. Absent: the workload's own.
+    pub working_dir: Option<String>,
+    /// A user name or number, and `:group`. Absent: the workload's own.
+    pub user: Option<String>,
+    /// It is killed so long after it began. Absent: it may run as long as the workload.
+    pub timeout: Option<Duration>,
+}
+
+/// How a command in a workload ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandEnd {
+    /// With this exit code.
+    Code(u8),
+    /// By this signal.
+    Signal(u8),
+    /// By the host, since it took longer than it may.
+    TimedOut,
+}
+
+/// How a health check that an engine made went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckResult {
+    /// When it ended.
+    pub at: Timestamp,
+    /// What the command returned; absent if it was cut off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<u8>,
+    /// The beginning of what it wrote, on one line.
+    pub output: String,
 }

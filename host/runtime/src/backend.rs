@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use seawall_backend::{Error, ExecutionBackend, Info, Interface, LogStream, within};
+use seawall_backend::{Error, Execution, ExecutionBackend, Info, Interface, LogStream, within};
 use seawall_capability::convert::{LARGEST_BATCH, Refusal, from_guest, to_guest};
 use seawall_capability::{ByteStream, Phase};
 use seawall_model::{
-    Found, Inspection, Key, LogOptions, Page, Redactor, Report, SessionName, SessionSpec, Signal, Status,
+    CheckResult, ExecOptions, Found, Incarnation, Inspection, Key, LogOptions, Page, Redactor, Report, SessionId,
+    SessionName, SessionSpec, Signal, Status,
 };
 use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Lift, Lower, Resource};
@@ -93,6 +94,32 @@ impl WasmBackend {
         })
     }
 
+    /// A function of an interface that not every plugin exports.
+    fn optional<'a>(&self, function: &'a Option<Function>, interface: Interface) -> Result<&'a Function, Error> {
+        function.as_ref().ok_or_else(|| {
+            Error::Unsupported(format!("the plugin {} does not export `{}`", self.info.name, interface.as_str()))
+        })
+    }
+
+    /// Calls a function that hands over a resource of the host's. Out of the table it belongs to nobody but the caller.
+    async fn take<P, R>(
+        &self,
+        function: &Function,
+        phase: Phase,
+        params: P,
+        secrets: Option<Arc<Redactor>>,
+    ) -> Result<R, Error>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        R: Send + 'static,
+        (Result<Resource<R>, wit::Error>,): ComponentNamedList,
+    {
+        let taken = self.ask_with(function, phase, params, secrets, |handle: Resource<R>, store| {
+            store.data_mut().context.table().delete(handle)
+        });
+        taken.await?.map_err(|error| fault::bad_answer(function.name, error).into())
+    }
+
     /// Up to [`LARGEST_BATCH`] keys.
     async fn inspect_batch(&self, keys: &[Key]) -> Result<Vec<Found>, Error> {
         let function = &self.loaded.exports.inspect;
@@ -113,6 +140,20 @@ fn refuse(function: &Function, refusal: &Refusal) -> Error {
 
 fn status(function: &Function, status: wit::Status) -> Result<Status, Error> {
     from_guest::status(status).map_err(|refusal| refuse(function, &refusal))
+}
+
+/// Whether a resource that was handed over is of the workload that was asked about.
+fn check_workload(
+    function: &Function,
+    resource: &str,
+    (session, incarnation): &(SessionId, Incarnation),
+    key: &Key,
+) -> Result<(), Error> {
+    if *session == key.session && *incarnation == key.incarnation {
+        return Ok(());
+    }
+    let message = format!("is of session {session}, incarnation {incarnation}");
+    Err(refuse(function, &Refusal::new(resource, message)))
 }
 
 #[async_trait]
@@ -174,30 +215,27 @@ impl ExecutionBackend for WasmBackend {
     }
 
     async fn logs(&self, key: &Key, options: &LogOptions) -> Result<LogStream, Error> {
-        let Some(function) = &self.loaded.exports.logs else {
-            return Err(Error::Unsupported(format!(
-                "the plugin {} does not export `{}`, so there are no logs to read",
-                self.info.name,
-                Interface::Logs.as_str()
-            )));
-        };
+        let function = self.optional(&self.loaded.exports.logs, Interface::Logs)?;
         let params = (BorrowedKey::from(key), to_guest::log_options(options));
-        // Out of the table it belongs to nobody but the caller.
-        let taken = self.ask_with(function, Phase::Look, params, None, |handle: Resource<ByteStream>, store| {
-            store.data_mut().context.table().delete(handle)
-        });
-        match taken.await? {
-            Ok(ByteStream { stream, workload: (session, incarnation) })
-                if session == key.session && incarnation == key.incarnation =>
-            {
-                Ok(stream)
-            }
-            Ok(ByteStream { workload: (session, incarnation), .. }) => {
-                let message = format!("is the output of session {session}, incarnation {incarnation}");
-                Err(refuse(function, &Refusal::new("byte-stream", message)))
-            }
-            Err(error) => Err(fault::bad_answer(function.name, error).into()),
-        }
+        let ByteStream { stream, workload } = self.take(function, Phase::Look, params, None).await?;
+        check_workload(function, "byte-stream", &workload, key)?;
+        Ok(stream)
+    }
+
+    async fn exec(&self, key: &Key, options: &ExecOptions) -> Result<Execution, Error> {
+        let function = self.optional(&self.loaded.exports.exec, Interface::Exec)?;
+        let secrets = Redactor::of_values(options.env.iter().map(|(_, value)| value)).map(Arc::new);
+        let params = (BorrowedKey::from(key), to_guest::exec_options(options));
+        let taken: seawall_capability::Execution = self.take(function, change(key), params, secrets).await?;
+        check_workload(function, "execution", &taken.workload, key)?;
+        Ok(taken.execution)
+    }
+
+    async fn last_health_check(&self, key: &Key) -> Result<Option<CheckResult>, Error> {
+        let function = self.optional(&self.loaded.exports.last_health_check, Interface::HealthChecks)?;
+        let last: Option<wit::CheckResult> = self.ask(function, (BorrowedKey::from(key),)).await?;
+        let last = last.map(from_guest::check_result).transpose();
+        last.map_err(|refusal| refuse(function, &refusal))
     }
 }
 

@@ -3,7 +3,7 @@
 
 wasmtime::component::bindgen!({
     path: ["../../wit/host", "../../wit/backend"],
-    world: "seawall:backend/plugin-logs",
+    world: "seawall:backend/plugin-full",
     exports: { default: async },
     with: {
         "seawall:host/types@0.1.0": seawall_capability::bindings::types,

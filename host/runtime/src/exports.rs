@@ -8,7 +8,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, Instance, Lift, Lower, Resource};
 use wasmtime::{Engine, Store};
 
-use seawall_capability::ByteStream;
+use seawall_capability::{ByteStream, Execution};
 
 use crate::bindings::wit;
 use crate::call::CallState;
@@ -42,11 +42,13 @@ pub(crate) struct Exports {
     pub(crate) inspect: Function,
     pub(crate) list: Function,
     pub(crate) logs: Option<Function>,
+    pub(crate) exec: Option<Function>,
+    pub(crate) last_health_check: Option<Function>,
 }
 
 /// What the functions take and give.
 pub(crate) mod signature {
-    use super::{ByteStream, Resource, wit};
+    use super::{ByteStream, Execution, Resource, wit};
 
     pub(crate) type Answer<T> = (Result<T, wit::Error>,);
 
@@ -61,13 +63,18 @@ pub(crate) mod signature {
     pub(crate) type Inspect = ((Vec<wit::Key>,), Answer<Vec<wit::Found>>);
     pub(crate) type List = ((Option<String>,), Answer<wit::Page>);
     pub(crate) type Logs = ((wit::Key, wit::LogOptions), Answer<Resource<ByteStream>>);
+    pub(crate) type Exec = ((wit::Key, wit::ExecOptions), Answer<Resource<Execution>>);
+    pub(crate) type LastHealthCheck = ((wit::Key,), Answer<Option<wit::CheckResult>>);
 }
 
 impl Exports {
     /// Finds them.
     pub(crate) fn find(engine: &Engine, component: &Component) -> Result<Self, LoadError> {
         let backend = Found::new(component, "execution-backend").ok_or_else(|| missing_world(engine, component))?;
-        let logs = Found::new(component, "logs");
+        let optional = |interface, function, name, class| {
+            let found = Found::new(component, interface);
+            found.map(|found| found.function(function, name, class)).transpose()
+        };
         Ok(Self {
             describe: backend.function("describe", "execution-backend.describe", Class::Check)?,
             check: backend.function("check", "execution-backend.check", Class::Check)?,
@@ -77,13 +84,20 @@ impl Exports {
             remove: backend.function("remove", "execution-backend.remove", Class::Control)?,
             inspect: backend.function("inspect", "execution-backend.inspect", Class::Observe)?,
             list: backend.function("list", "execution-backend.list", Class::Observe)?,
-            logs: logs.map(|logs| logs.function("open", "logs.open", Class::Stream)).transpose()?,
+            logs: optional("logs", "open", "logs.open", Class::Stream)?,
+            exec: optional("exec", "run", "exec.run", Class::Stream)?,
+            last_health_check: optional("health-checks", "last", "health-checks.last", Class::Observe)?,
         })
     }
 
     /// The optional interfaces among them.
     pub(crate) fn interfaces(&self) -> Vec<Interface> {
-        self.logs.iter().map(|_| Interface::Logs).collect()
+        let optional = [
+            (&self.logs, Interface::Logs),
+            (&self.exec, Interface::Exec),
+            (&self.last_health_check, Interface::HealthChecks),
+        ];
+        optional.into_iter().filter_map(|(function, interface)| function.as_ref().map(|_| interface)).collect()
     }
 
     /// Checks the type of each against an instance.
@@ -98,6 +112,12 @@ impl Exports {
         typecheck::<signature::List, _, _>(&self.list, store, instance)?;
         if let Some(logs) = &self.logs {
             typecheck::<signature::Logs, _, _>(logs, store, instance)?;
+        }
+        if let Some(exec) = &self.exec {
+            typecheck::<signature::Exec, _, _>(exec, store, instance)?;
+        }
+        if let Some(last) = &self.last_health_check {
+            typecheck::<signature::LastHealthCheck, _, _>(last, store, instance)?;
         }
         Ok(())
     }

@@ -232,7 +232,9 @@ async fn optional_interfaces_are_found_by_what_is_exported() {
     let plain = runtime.load_ungranted(plugin(Guest::new().component())).await.unwrap();
     assert!(!plain.info().has(Interface::Logs));
     let with_logs = runtime.load_ungranted(plugin(Guest::new().logs().component())).await.unwrap();
-    assert!(with_logs.info().has(Interface::Logs));
+    assert_eq!(with_logs.info().interfaces, [Interface::Logs]);
+    let full = runtime.load_ungranted(plugin(Guest::new().full().component())).await.unwrap();
+    assert_eq!(full.info().interfaces, [Interface::Logs, Interface::Exec, Interface::HealthChecks]);
 }
 
 #[tokio::test]

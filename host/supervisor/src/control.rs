@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use seawall_supervisor::protocol::{Malformed, Reply, Request, VERSION};
+use seawall_supervisor::record::Command;
 
 /// More connections than this at once are closed as they come.
 const MAX_CONNECTIONS: usize = 16;
@@ -30,9 +31,24 @@ impl std::os::fd::AsFd for Connection {
     }
 }
 
+/// What is to become of a connection.
+pub(crate) enum Served {
+    /// It goes on.
+    Open,
+    /// It is at its end.
+    Over,
+    /// It belongs to this command from now on.
+    Run(Box<Command>),
+}
+
 impl Connection {
-    /// Reads what is there and answers it. `false`: the connection is at its end.
-    pub(crate) fn serve(&mut self, mut answer: impl FnMut(Request) -> Reply) -> bool {
+    /// The connection itself.
+    pub(crate) fn into_stream(self) -> UnixStream {
+        self.stream
+    }
+
+    /// Reads what is there and answers it.
+    pub(crate) fn serve(&mut self, mut answer: impl FnMut(Request) -> Reply) -> Served {
         let mut piece = [0; 512];
         let open = loop {
             match self.stream.read(&mut piece) {
@@ -44,18 +60,19 @@ impl Connection {
         };
         while let Some(request) = Request::decode(&mut self.buffer) {
             let reply = match request {
+                Ok(Request::Run(command)) if self.greeted => return Served::Run(command),
                 Ok(request) => self.gate(request, &mut answer),
                 Err(error @ Malformed::Length(_)) => {
                     self.reply(&Reply::Unsupported(error.to_string()));
-                    return false;
+                    return Served::Over;
                 }
                 Err(error) => Reply::Unsupported(error.to_string()),
             };
             if !self.reply(&reply) {
-                return false;
+                return Served::Over;
             }
         }
-        open
+        if open { Served::Open } else { Served::Over }
     }
 
     /// A version must be agreed on before anything is done.
@@ -71,7 +88,8 @@ impl Connection {
         }
     }
 
-    fn reply(&mut self, reply: &Reply) -> bool {
+    /// `false`: nobody reads it.
+    pub(crate) fn reply(&mut self, reply: &Reply) -> bool {
         self.stream.write_all(&reply.encode()).is_ok()
     }
 }

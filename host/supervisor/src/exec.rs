@@ -3,10 +3,13 @@
 //!
 //! How far it came it says on the fifo `exec`, which the kernel closes when the program takes over: [`EXECUTING`] just
 //! before, and a [`Failure`] if that or anything before it went wrong.
+//!
+//! With `--command` it becomes another program in the same surroundings: what that is it reads from its standard input,
+//! and what went wrong it writes to its standard error, ending with the code that a shell would return.
 
 use std::ffi::OsStr;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
@@ -32,10 +35,18 @@ pub(crate) fn run(parent: &OsStr) -> ExitCode {
             return ExitCode::from(NOT_EXECUTED);
         }
     };
-    let Err(failure) = become_program(&dir, parent, &mut fifo);
+    let executing = || _ = fifo.write_all(&[EXECUTING]);
+    let Err(failure) = program(&dir).and_then(|program| become_program(&dir, &program, parent, executing));
     // If nobody listens any more there is nobody to tell.
     let _ = record::encode(&failure.0).and_then(|bytes| fifo.write_all(&bytes));
     ExitCode::from(failure.1)
+}
+
+pub(crate) fn run_command(parent: &OsStr) -> ExitCode {
+    let dir = RunDir::new(".");
+    let Err(Stop(failure, code)) = command(&dir).and_then(|program| become_program(&dir, &program, parent, || ()));
+    eprintln!("{}", failure.message);
+    ExitCode::from(code)
 }
 
 enum Never {}
@@ -43,10 +54,33 @@ enum Never {}
 /// Why it came to nothing, and what to end with.
 struct Stop(Failure, u8);
 
-fn become_program(dir: &RunDir, parent: &OsStr, fifo: &mut impl Write) -> Result<Never, Stop> {
-    let program = record::read::<Program>(&dir.program())
+fn program(dir: &RunDir) -> Result<Program, Stop> {
+    record::read::<Program>(&dir.program())
         .and_then(|program| program.ok_or_else(|| io::ErrorKind::NotFound.into()))
-        .map_err(|error| failure(None, format!("what to run cannot be read: {error}")))?;
+        .map_err(|error| failure(None, format!("what to run cannot be read: {error}")))
+}
+
+/// The session's program, with what the command has of its own.
+fn command(dir: &RunDir) -> Result<Program, Stop> {
+    let read = || -> io::Result<record::Command> {
+        let mut told = Vec::new();
+        io::stdin().read_to_end(&mut told)?;
+        rustix::stdio::dup2_stdin(&File::open("/dev/null")?)?;
+        record::decode(&told)
+    };
+    let told = read().map_err(|error| failure(None, format!("what to run cannot be read: {error}")))?;
+    let mut program = program(dir)?;
+    program.file = told.file;
+    program.arguments = told.arguments;
+    // Of two variables of one name the later counts.
+    program.env.extend(told.env);
+    program.working_dir = told.working_dir.or(program.working_dir);
+    program.user = told.user.or(program.user);
+    program.tty = false;
+    Ok(program)
+}
+
+fn become_program(dir: &RunDir, program: &Program, parent: &OsStr, executing: impl FnOnce()) -> Result<Never, Stop> {
     let parent = parent
         .to_str()
         .and_then(|text| Pid::from_raw(text.parse().ok()?))
@@ -99,7 +133,7 @@ fn become_program(dir: &RunDir, parent: &OsStr, fifo: &mut impl Write) -> Result
     let Some((name, arguments)) = program.arguments.split_first() else {
         return Err(failure(Some("command"), "there is no program to run".to_owned()));
     };
-    let _ = fifo.write_all(&[EXECUTING]);
+    executing();
     let error = Command::new(&program.file)
         .arg0(name)
         .args(arguments)

@@ -2,7 +2,7 @@
 //!
 //! It is started by the daemon, leaves the daemon's session, takes the lock of its run directory and holds it for life.
 //! It executes itself once more as `--exec`: that child prepares itself (groups, limits, user, terminal) and becomes the
-//! program. It is the subreaper of everything that comes of it, writes the log, answers on the control socket, and in
+//! program; with `--command` it becomes a command beside it. It is the subreaper of everything that comes of it, writes the log, answers on the control socket, and in
 //! the end kills what is left of the tree, records the exit durably and goes.
 //!
 //! If it is killed itself, the kernel kills the program (parent-death signal) and frees the lock; the daemon kills what
@@ -11,6 +11,7 @@
 //! One poll loop, and one thread that does nothing but wait for children: that way the end of the tree is known at once
 //! and without a signal handler.
 
+mod command;
 mod control;
 mod exec;
 mod session;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         (Some(flag), Some(parent), None) if flag == "--exec" => exec::run(&parent),
+        (Some(flag), Some(parent), None) if flag == "--command" => exec::run_command(&parent),
         (Some(dir), None, None) if !dir.as_encoded_bytes().starts_with(b"-") => match supervise::run(dir.as_ref()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -5,9 +5,15 @@
 //! a supervisor does not know it answers with [`Reply::Unsupported`] and reads on, so a newer daemon can ask an older
 //! supervisor and learn from the answer. Requests are answered in order.
 //!
+//! A connection on which [`Request::Run`] was answered with [`Reply::Done`] belongs to that command from then on:
+//! [`Reply::Output`] comes any number of times, then [`Reply::Ended`]. Closing it ends the command.
+//!
 //! Kinds 6 (write to standard input) and 7 (resize the terminal) are set aside.
 
 use serde::{Deserialize, Serialize};
+
+use crate::log::Stream;
+use crate::record::{self, Command};
 
 /// The version spoken here.
 pub const VERSION: u16 = 1;
@@ -16,7 +22,7 @@ pub const VERSION: u16 = 1;
 pub const MAX_MESSAGE: usize = 64 << 10;
 
 /// What a client asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Which versions the client speaks.
     Hello {
@@ -33,10 +39,12 @@ pub enum Request {
     Kill,
     /// Close its standard input.
     CloseStdin,
+    /// Run a command in the session.
+    Run(Box<Command>),
 }
 
 /// What a supervisor answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The version that will be spoken.
     Hello(u16),
@@ -48,6 +56,21 @@ pub enum Reply {
     Unsupported(String),
     /// It was tried and failed.
     Failed(String),
+    /// The command wrote this.
+    Output(Stream, Vec<u8>),
+    /// The command ended.
+    Ended(CommandEnd),
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandEnd {
+    /// With this exit code.
+    Code(u8),
+    /// By this signal.
+    Signal(u8),
+    /// It was killed at its timeout.
+    TimedOut,
 }
 
 /// What a supervisor says of itself.
@@ -93,6 +116,7 @@ impl Message for Request {
             Self::Signal(_) => 3,
             Self::Kill => 4,
             Self::CloseStdin => 5,
+            Self::Run(_) => 8,
         }
     }
 
@@ -101,6 +125,7 @@ impl Message for Request {
             Self::Hello { min, max } => [min.to_le_bytes(), max.to_le_bytes()].concat(),
             Self::Signal(number) => vec![*number],
             Self::Status | Self::Kill | Self::CloseStdin => Vec::new(),
+            Self::Run(command) => record::encode(&**command).unwrap_or_default(),
         }
     }
 
@@ -113,6 +138,9 @@ impl Message for Request {
             (3, [number, ..]) => Ok(Self::Signal(*number)),
             (4, _) => Ok(Self::Kill),
             (5, _) => Ok(Self::CloseStdin),
+            (8, body) => {
+                record::decode(body).map(|command| Self::Run(Box::new(command))).map_err(|_| Malformed::Body(kind))
+            }
             (1 | 3, _) => Err(Malformed::Body(kind)),
             _ => Err(Malformed::Kind(kind)),
         }
@@ -127,6 +155,8 @@ impl Message for Reply {
             Self::Status(_) => 3,
             Self::Unsupported(_) => 4,
             Self::Failed(_) => 5,
+            Self::Output(..) => 6,
+            Self::Ended(_) => 7,
         }
     }
 
@@ -136,6 +166,10 @@ impl Message for Reply {
             Self::Done => Vec::new(),
             Self::Status(report) => postcard::to_stdvec(report).unwrap_or_default(),
             Self::Unsupported(message) | Self::Failed(message) => message.clone().into_bytes(),
+            Self::Output(stream, bytes) => [&[stream.number()], bytes.as_slice()].concat(),
+            Self::Ended(CommandEnd::Code(code)) => vec![0, *code],
+            Self::Ended(CommandEnd::Signal(signal)) => vec![1, *signal],
+            Self::Ended(CommandEnd::TimedOut) => vec![2],
         }
     }
 
@@ -146,7 +180,14 @@ impl Message for Reply {
             (3, body) => postcard::from_bytes(body).map(Self::Status).map_err(|_| Malformed::Body(kind)),
             (4, body) => Ok(Self::Unsupported(text(body))),
             (5, body) => Ok(Self::Failed(text(body))),
-            (1, _) => Err(Malformed::Body(kind)),
+            (6, [stream, bytes @ ..]) => match Stream::from_number(*stream) {
+                Some(stream) => Ok(Self::Output(stream, bytes.to_vec())),
+                None => Err(Malformed::Body(kind)),
+            },
+            (7, [0, code, ..]) => Ok(Self::Ended(CommandEnd::Code(*code))),
+            (7, [1, signal, ..]) => Ok(Self::Ended(CommandEnd::Signal(*signal))),
+            (7, [2, ..]) => Ok(Self::Ended(CommandEnd::TimedOut)),
+            (1 | 6 | 7, _) => Err(Malformed::Body(kind)),
             _ => Err(Malformed::Kind(kind)),
         }
     }
@@ -199,6 +240,25 @@ impl Reply {
 mod tests {
     use super::*;
 
+    fn command() -> Command {
+        Command {
+            file: "/bin/true".into(),
+            arguments: vec!["true".into()],
+            env: vec![("A".into(), "hunter2".into())],
+            working_dir: Some("/".into()),
+            user: None,
+            timeout: Some(1000),
+        }
+    }
+
+    #[test]
+    fn a_command_of_a_newer_version_is_refused_and_its_secrets_are_not_shown() {
+        let mut wire = Request::Run(Box::new(command())).encode();
+        assert!(!format!("{:?}", Request::decode(&mut wire.clone())).contains("hunter2"));
+        wire[6] = 9;
+        assert_eq!(Request::decode(&mut wire), Some(Err(Malformed::Body(8))));
+    }
+
     #[test]
     fn every_message_reads_back() {
         let requests = [
@@ -207,6 +267,7 @@ mod tests {
             Request::Signal(15),
             Request::Kill,
             Request::CloseStdin,
+            Request::Run(Box::new(command())),
         ];
         let mut buffer: Vec<u8> = requests.iter().flat_map(Request::encode).collect();
         for request in requests {
@@ -221,6 +282,10 @@ mod tests {
             Reply::Status(report),
             Reply::Unsupported("a".into()),
             Reply::Failed(String::new()),
+            Reply::Output(Stream::Stderr, vec![0, 0xff]),
+            Reply::Ended(CommandEnd::Code(3)),
+            Reply::Ended(CommandEnd::Signal(9)),
+            Reply::Ended(CommandEnd::TimedOut),
         ];
         let mut buffer: Vec<u8> = replies.iter().flat_map(Reply::encode).collect();
         for reply in replies {

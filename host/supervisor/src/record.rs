@@ -71,6 +71,34 @@ impl Record for Program {
     const VERSION: u16 = 1;
 }
 
+/// A command to run in the session, in the control groups and with the limits of its program.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// The file to execute, absolute.
+    pub file: String,
+    /// The arguments, the program's own name first.
+    pub arguments: Vec<String>,
+    /// Besides the environment of the session's program, and over it.
+    pub env: Vec<(String, String)>,
+    /// Absent: that of the session's program.
+    pub working_dir: Option<String>,
+    /// Absent: that of the session's program.
+    pub user: Option<User>,
+    /// It is killed this many ms after it began. Absent: never.
+    pub timeout: Option<u64>,
+}
+
+impl Record for Command {
+    const VERSION: u16 = 1;
+}
+
+/// Its environment is secret.
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Command").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
 /// A user to run as, with no supplementary groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {

@@ -6,7 +6,7 @@
 //! ```
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,11 @@ use rustix::process::Signal;
 use seawall_supervisor::cgroup::Plan;
 use seawall_supervisor::log::{Stream, Writer};
 use seawall_supervisor::protocol::{Reply, Report, Request};
-use seawall_supervisor::record::{self, Ended, Failure, Reserved, Started};
+use seawall_supervisor::record::{self, Command, Ended, Failure, Reserved, Started, User};
 use seawall_supervisor::{Outcome, RunDir, now, signal};
 
-use crate::control::{self, Connection};
+use crate::command::{self, Running};
+use crate::control::{self, Connection, Served};
 use crate::exec::EXECUTING;
 use crate::spawn::Child;
 use crate::supervise::say;
@@ -40,6 +41,9 @@ pub(crate) struct Session {
     log: Writer,
     listener: UnixListener,
     connections: Vec<Connection>,
+    commands: Vec<Running>,
+    /// Whom the program runs as.
+    user: Option<User>,
     /// How the execution goes, until that is known.
     fifo: Option<File>,
     said: Vec<u8>,
@@ -67,6 +71,7 @@ enum Ready {
     Listener,
     Output(usize),
     Connection(usize),
+    Command,
 }
 
 impl Session {
@@ -78,6 +83,7 @@ impl Session {
         fifo: File,
         exit: Reserved,
         plan: Plan,
+        user: Option<User>,
         tree: Tree,
         child: Child,
     ) -> Self {
@@ -86,6 +92,8 @@ impl Session {
             log,
             listener,
             connections: Vec::new(),
+            commands: Vec::new(),
+            user,
             fifo: Some(fifo),
             said: Vec::new(),
             exit,
@@ -118,8 +126,10 @@ impl Session {
                     Ready::Listener => control::accept(&self.listener, &mut self.connections),
                     Ready::Output(at) => self.read_output(at),
                     Ready::Connection(at) => self.serve(at),
+                    Ready::Command => {}
                 }
             }
+            self.commands.retain_mut(|command| command.turn(&self.tree));
         }
         self.finish();
     }
@@ -130,15 +140,22 @@ impl Session {
             let left = ending.until.saturating_duration_since(Instant::now());
             if ending.gone { left } else { left.min(AGAIN) }
         });
+        let due = self.commands.iter().filter_map(Running::due).min();
+        let due = due.map(|due| due.saturating_duration_since(Instant::now()));
+        let timeout = [timeout, due].into_iter().flatten().min();
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
 
         let mut sources = Vec::new();
         let mut polled = Vec::new();
-        let mut add = |ready, fd| {
+        let mut add_for = |ready, fd, flags| {
             sources.push(ready);
-            polled.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            polled.push(PollFd::from_borrowed_fd(fd, flags));
         };
         use std::os::fd::AsFd;
+        for (fd, flags) in self.commands.iter().flat_map(Running::sources) {
+            add_for(Ready::Command, fd, flags);
+        }
+        let mut add = |ready, fd| add_for(ready, fd, PollFlags::IN);
         add(Ready::Listener, self.listener.as_fd());
         for (at, connection) in self.connections.iter().enumerate() {
             add(Ready::Connection(at), connection.as_fd());
@@ -205,6 +222,7 @@ impl Session {
                 self.begin_to_end(Some(end));
                 self.kill();
             }
+            News::CommandEnded(pid, end) => self.commands.iter_mut().for_each(|command| command.hear(pid, end)),
             News::Gone => {
                 self.begin_to_end(None);
                 if let Some(ending) = &mut self.ending {
@@ -254,14 +272,39 @@ impl Session {
         let Some(mut connection) = (at < self.connections.len()).then(|| self.connections.swap_remove(at)) else {
             return;
         };
-        if connection.serve(|request| self.answer(request)) {
-            self.connections.push(connection);
+        match connection.serve(|request| self.answer(request)) {
+            Served::Open => self.connections.push(connection),
+            Served::Over => {}
+            Served::Run(command) => self.begin_command(&command, connection),
+        }
+    }
+
+    fn begin_command(&mut self, command: &Command, mut connection: Connection) {
+        let refused = if self.fifo.is_some() || self.failure.is_some() || self.ending.is_some() {
+            Some("the session does not run".to_owned())
+        } else if self.commands.len() >= command::MOST {
+            Some(format!("{} commands run in this session already, and more are not let in", command::MOST))
+        } else {
+            None
+        };
+        if let Some(why) = refused {
+            connection.reply(&Reply::Failed(why));
+            return;
+        }
+        match Running::start(command, self.user, &self.tree, connection.into_stream()) {
+            Ok(running) => self.commands.push(running),
+            Err((mut stream, error)) => {
+                let reply = Reply::Failed(format!("it cannot be started: {error}"));
+                // Whoever is gone does not listen.
+                let _ = stream.write_all(&reply.encode());
+            }
         }
     }
 
     fn answer(&mut self, request: Request) -> Reply {
         match request {
-            Request::Hello { .. } => Reply::Done,
+            // Both are dealt with by the connection.
+            Request::Hello { .. } | Request::Run(_) => Reply::Done,
             Request::Status => Reply::Status(Report {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: self.tree.pid().map(|pid| pid.as_raw_nonzero().get()),

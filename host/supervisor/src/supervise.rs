@@ -64,9 +64,9 @@ pub(crate) fn run(path: &Path) -> io::Result<()> {
     };
     let tree = waiter.watch(child.pid);
     // Secrets are in the program: it is not kept.
-    let plan = program.cgroup.clone();
+    let (plan, user) = (program.cgroup.clone(), program.user);
     drop(program);
-    Session::new(dir, log, listener, fifo, exit, plan, tree, child).run();
+    Session::new(dir, log, listener, fifo, exit, plan, user, tree, child).run();
     // The lock is freed last, by the end of the process at the latest.
     drop(lock);
     Ok(())

@@ -6,11 +6,11 @@
 use std::fs;
 use std::io::{self, PipeReader, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, pidfd_open, pidfd_send_signal,
-    wait, waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, kill_process_group, pidfd_open,
+    pidfd_send_signal, wait, waitid,
 };
 
 /// What came of the first process.
@@ -24,6 +24,8 @@ pub(crate) enum End {
 pub(crate) enum News {
     /// The first process ended.
     Ended(End),
+    /// A command ended.
+    CommandEnded(Pid, End),
     /// Nothing is left.
     Gone,
 }
@@ -32,23 +34,27 @@ pub(crate) enum News {
 pub(crate) struct Waiter {
     news: PipeReader,
     first: SyncSender<Pid>,
-    alive: Arc<Mutex<bool>>,
+    alive: Arc<Mutex<Alive>>,
+}
+
+/// Whose ids, which are also their groups', are still their own: they have not been reaped while this is held.
+struct Alive {
+    first: bool,
+    commands: Vec<Pid>,
 }
 
 /// The tree.
 pub(crate) struct Tree {
     pub(crate) first: Pid,
     news: PipeReader,
-    /// Guards the first process's id: while this is held and true, the process has not been reaped and its id, which is
-    /// also its group's, is its own.
-    alive: Arc<Mutex<bool>>,
+    alive: Arc<Mutex<Alive>>,
 }
 
 impl Waiter {
     pub(crate) fn new() -> io::Result<Self> {
         let (news, teller) = io::pipe()?;
         let (first, told) = sync_channel(1);
-        let alive = Arc::new(Mutex::new(true));
+        let alive = Arc::new(Mutex::new(Alive { first: true, commands: Vec::new() }));
         let shared = Arc::clone(&alive);
         std::thread::Builder::new().name("wait".to_owned()).stack_size(64 << 10).spawn(move || {
             wait_for_all(&told, &shared, teller);
@@ -64,7 +70,10 @@ impl Waiter {
     }
 }
 
-fn wait_for_all(told: &Receiver<Pid>, alive: &Mutex<bool>, mut teller: impl Write) {
+/// What is told of an end: how, the number, and of whom.
+type Word = [u8; 6];
+
+fn wait_for_all(told: &Receiver<Pid>, alive: &Mutex<Alive>, mut teller: impl Write) {
     let Ok(first) = told.recv() else { return };
     loop {
         // Look without reaping, then reap under the guard.
@@ -75,15 +84,19 @@ fn wait_for_all(told: &Receiver<Pid>, alive: &Mutex<bool>, mut teller: impl Writ
         }
         let mut alive = alive.lock().unwrap_or_else(PoisonError::into_inner);
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            if pid != first || !(status.exited() || status.signaled()) {
+            let known = pid == first || alive.commands.contains(&pid);
+            if !known || !(status.exited() || status.signaled()) {
                 continue;
             }
-            *alive = false;
+            alive.first &= pid != first;
+            alive.commands.retain(|command| *command != pid);
             let byte = |number: Option<i32>| u8::try_from(number.unwrap_or(0)).unwrap_or(u8::MAX);
-            let _ = match status.terminating_signal() {
-                Some(signal) => teller.write_all(&[b'S', byte(Some(signal))]),
-                None => teller.write_all(&[b'C', byte(status.exit_status())]),
+            let [a, b, c, d] = pid.as_raw_nonzero().get().to_le_bytes();
+            let word: Word = match status.terminating_signal() {
+                Some(signal) => [b'S', byte(Some(signal)), a, b, c, d],
+                None => [b'C', byte(status.exit_status()), a, b, c, d],
             };
+            let _ = teller.write_all(&word);
         }
     }
 }
@@ -97,28 +110,57 @@ impl std::os::fd::AsFd for Tree {
 impl Tree {
     /// Waits for news; call it when the descriptor is readable.
     pub(crate) fn news(&mut self) -> News {
-        let mut word = [0; 2];
-        match self.news.read_exact(&mut word) {
-            Ok(()) if word.first() == Some(&b'S') => News::Ended(End::Signal(word[1])),
-            Ok(()) => News::Ended(End::Code(word[1])),
-            Err(_) => News::Gone,
+        let mut word: Word = [0; 6];
+        if self.news.read_exact(&mut word).is_err() {
+            return News::Gone;
+        }
+        let [how, number, a, b, c, d] = word;
+        let end = if how == b'S' { End::Signal(number) } else { End::Code(number) };
+        match Pid::from_raw(i32::from_le_bytes([a, b, c, d])) {
+            Some(pid) if pid != self.first => News::CommandEnded(pid, end),
+            _ => News::Ended(end),
+        }
+    }
+
+    fn alive(&self) -> MutexGuard<'_, Alive> {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts another process, whose end is told. Nothing is begun once the first has ended.
+    pub(crate) fn start(&self, spawn: impl FnOnce() -> io::Result<Pid>) -> io::Result<Pid> {
+        // Held until its id is known here: it cannot be reaped before.
+        let mut alive = self.alive();
+        if !alive.first {
+            return Err(io::Error::other("the session has ended"));
+        }
+        let pid = spawn()?;
+        alive.commands.push(pid);
+        Ok(pid)
+    }
+
+    /// Kills a command, its process group, and what is below it. One that ended: nothing happens.
+    pub(crate) fn kill_command(&self, pid: Pid) {
+        let alive = self.alive();
+        if alive.commands.contains(&pid) {
+            kill_below(pid);
+            let _ = kill_process_group(pid, Signal::KILL).or_else(|_| kill_process(pid, Signal::KILL));
         }
     }
 
     /// The first process's id, while it has not been reaped.
     pub(crate) fn pid(&self) -> Option<Pid> {
-        self.alive.lock().unwrap_or_else(PoisonError::into_inner).then_some(self.first)
+        self.alive().first.then_some(self.first)
     }
 
     /// Sends a signal to the first process's group. Once that process is reaped: nothing happens.
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
-        let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*alive {
+        let alive = self.alive();
+        if !alive.first {
             return Ok(());
         }
         match kill_process_group(self.first, signal) {
             // Before it has made its group, and when all of it are zombies.
-            Err(rustix::io::Errno::SRCH) => match rustix::process::kill_process(self.first, signal) {
+            Err(rustix::io::Errno::SRCH) => match kill_process(self.first, signal) {
                 Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
                 Err(error) => Err(error.into()),
             },
@@ -128,13 +170,17 @@ impl Tree {
 
     /// Kills every process below this one. What is started meanwhile may escape: call it until nothing is left.
     pub(crate) fn kill(&self) {
-        for (pid, began) in descendants() {
-            // The id may have been given away since the look; the descriptor pins it, and the second look tells.
-            if let Ok(pinned) = pidfd_open(pid, PidfdFlags::empty())
-                && stat(pid.as_raw_nonzero().get()).is_some_and(|stat| stat.began == began)
-            {
-                let _ = pidfd_send_signal(&pinned, Signal::KILL);
-            }
+        kill_below(rustix::process::getpid());
+    }
+}
+
+fn kill_below(root: Pid) {
+    for (pid, began) in descendants(root) {
+        // The id may have been given away since the look; the descriptor pins it, and the second look tells.
+        if let Ok(pinned) = pidfd_open(pid, PidfdFlags::empty())
+            && stat(pid.as_raw_nonzero().get()).is_some_and(|stat| stat.began == began)
+        {
+            let _ = pidfd_send_signal(&pinned, Signal::KILL);
         }
     }
 }
@@ -153,14 +199,14 @@ fn stat(pid: i32) -> Option<Stat> {
     Some(Stat { parent, began })
 }
 
-fn descendants() -> Vec<(Pid, u64)> {
+fn descendants(root: Pid) -> Vec<(Pid, u64)> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let mut others: Vec<(i32, Stat)> = entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter_map(|pid| Some((pid, stat(pid)?)))
         .collect();
     let mut found = Vec::new();
-    let mut parents = vec![rustix::process::getpid().as_raw_nonzero().get()];
+    let mut parents = vec![root.as_raw_nonzero().get()];
     while let Some(parent) = parents.pop() {
         others.retain(|(pid, stat)| {
             if stat.parent == parent {

@@ -10,12 +10,13 @@ pub mod container;
 use config::Config;
 use container::Options;
 use seawall_sdk::{
-    Backend, ByteStream, Found, Info, Key, LogOptions, Logs, Page, Report, Result, Spec, Status, docker,
+    Backend, ByteStream, CheckResult, Exec, ExecOptions, Execution, Found, HealthChecks, Info, Key, LogOptions, Logs, Page,
+    Report, Result, Spec, Status, docker,
 };
 
 struct Docker;
 
-seawall_sdk::export!(Docker with logs);
+seawall_sdk::export!(Docker with logs, exec, health_checks);
 
 impl Backend for Docker {
     fn describe() -> Info {
@@ -69,6 +70,18 @@ impl Backend for Docker {
 impl Logs for Docker {
     fn open(key: Key, options: LogOptions) -> Result<ByteStream> {
         docker::logs(&key, options)
+    }
+}
+
+impl Exec for Docker {
+    fn run(key: Key, options: ExecOptions) -> Result<Execution> {
+        docker::exec(&key, &options)
+    }
+}
+
+impl HealthChecks for Docker {
+    fn last(key: Key) -> Result<Option<CheckResult>> {
+        docker::last_health_check(&key)
     }
 }
 

@@ -9,7 +9,7 @@ pub mod workload;
 
 use chaos::{Chaos, Dice, Fate, number_of};
 use seawall_sdk::state::Write;
-use seawall_sdk::{Backend, Error, Found, Info, Key, Page, Report, Result, Spec, Status, Workload, clock, state};
+use seawall_sdk::{Backend, Error, Exec, ExecOptions, Execution, Found, Info, Key, Page, Report, Result, Spec, Status, Workload, clock, state};
 use settings::{Defaults, Options};
 use workload::Stored;
 
@@ -25,7 +25,7 @@ const PAGE: u32 = 1000;
 
 struct Mock;
 
-seawall_sdk::export!(Mock);
+seawall_sdk::export!(Mock with exec);
 
 fn state_key(session: &str, incarnation: u64) -> String {
     format!("{PREFIX}{session}/{incarnation:016x}")
@@ -234,6 +234,29 @@ impl Backend for Mock {
     }
 }
 
+impl Exec for Mock {
+    fn run(key: Key, options: ExecOptions) -> Result<Execution> {
+        tried("exec", &key.session, |_| {
+            let at = state_key(&key.session, key.incarnation);
+            let stored = state::get(&at)?.ok_or_else(|| Error::no_workload(&key))?;
+            if !decode(&at, &stored.value)?.runs(clock::now()) {
+                return Err(Error::conflict("it does not run"));
+            }
+            if options.command.is_empty() {
+                return Err(Error::invalid("command", "there must be a program to run"));
+            }
+            let (after, code) = match settings::play(&options.command) {
+                Some(played) => played,
+                None => (0, seawall_sdk::config_key::<u8>("exec-code")?.unwrap_or(0)),
+            };
+            let timeout = options.timeout.unwrap_or(u64::MAX);
+            let code = (after < timeout).then_some(code);
+            let output = format!("{} was pretended\n", options.command.join(" "));
+            Ok(Execution::from_result(&key, output.as_bytes(), code, after.min(timeout)))
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,8 +306,8 @@ mod tests {
                 serde_json::from_value::<Chaos>(one.into()).unwrap_or_else(|error| panic!("{table}.{key}: {error}"));
             }
         }
-        let functions = ["check", "create", "start", "signal", "remove", "inspect", "list"];
-        let others = ["seed", "page-size"];
+        let functions = ["check", "exec", "create", "start", "signal", "remove", "inspect", "list"];
+        let others = ["seed", "page-size", "exec-code"];
         let defaults = properties(&config).into_iter().filter(|key| !functions.contains(key) && !others.contains(key));
         let all: serde_json::Map<_, _> = defaults.map(|key| (key.to_owned(), value(key))).collect();
         let script_keys = all.len();

@@ -76,9 +76,9 @@ pub fn script(spec: &Spec, options: &Options, defaults: &Defaults) -> Script {
     }
 }
 
-/// The commands that the mock knows how to play: how long until it ends, and with what code. Every other runs until a
-/// signal ends it.
-fn play(command: &[String]) -> Option<(u64, u8)> {
+/// The commands that the mock knows how to play: how long until it ends, and with what code. Every other session runs
+/// until a signal ends it, and every other command in a session ends at once.
+pub fn play(command: &[String]) -> Option<(u64, u8)> {
     let mut words = command.iter().map(String::as_str);
     let program = words.next()?;
     let program = program.rsplit('/').next().unwrap_or(program);
@@ -132,7 +132,7 @@ pub fn refuse(spec: &Spec) -> Result<()> {
     problems.refuse_if(spec.stdin, "stdin", pretended);
     problems.refuse_if(spec.init, "init", pretended);
     let checked = matches!(spec.health_check, HealthCheck::Command(_));
-    problems.refuse_if(checked, "health_check", "the mock backend runs no command: set `options.health` instead");
+    problems.refuse_if(checked, "health_check", "this backend runs no health check by itself: the host does");
     problems.refuse_if(spec.logs.max_size.is_some(), "logs.max_size", pretended);
     problems.refuse_if(spec.logs.max_files.is_some(), "logs.max_files", pretended);
     problems.finish()

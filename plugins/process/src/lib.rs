@@ -6,12 +6,12 @@
 pub mod program;
 
 use seawall_sdk::{
-    Backend, ByteStream, Found, Info, Key, LogOptions, Logs, Page, Report, Result, Spec, Status, process,
+    Backend, ByteStream, Exec, ExecOptions, Execution, Found, Info, Key, LogOptions, Logs, Page, Report, Result, Spec, Status, process,
 };
 
 struct Process;
 
-seawall_sdk::export!(Process with logs);
+seawall_sdk::export!(Process with logs, exec);
 
 impl Backend for Process {
     fn describe() -> Info {
@@ -59,5 +59,11 @@ impl Backend for Process {
 impl Logs for Process {
     fn open(key: Key, options: LogOptions) -> Result<ByteStream> {
         process::logs(&key, options)
+    }
+}
+
+impl Exec for Process {
+    fn run(key: Key, options: ExecOptions) -> Result<Execution> {
+        process::exec(&key, &options)
     }
 }

@@ -28,7 +28,7 @@ pub fn program(spec: Spec) -> Result<Program> {
         "a process is on the host's own network: its ports are the host's already",
     );
     let checked = matches!(spec.health_check, HealthCheck::Command(_));
-    problems.refuse_if(checked, "health_check", "a process has no health check: one that runs is healthy");
+    problems.refuse_if(checked, "health_check", "this backend runs no health check by itself: the host does");
     let no_options = matches!(spec.options.trim(), "" | "{}");
     problems.refuse_if(!no_options, "options", "this backend has no options of its own");
     problems.finish()?;

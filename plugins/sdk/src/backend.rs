@@ -2,8 +2,10 @@
 
 use std::marker::PhantomData;
 
-use crate::bindings::{logs, plugin};
-use crate::{ByteStream, Found, Info, Key, LogOptions, Page, Report, Result, Spec, Status, log};
+use crate::bindings::{exec, health_checks, logs, plugin};
+use crate::{
+    ByteStream, CheckResult, ExecOptions, Execution, Found, Info, Key, LogOptions, Page, Report, Result, Spec, Status, log,
+};
 
 /// What every plugin does. `wit/backend/execution-backend.wit` has the contract of each function; in short: every call
 /// is idempotent and prompt, and an answer never leaves a workload out because it could not be asked about.
@@ -63,6 +65,25 @@ pub trait Logs {
     fn open(key: Key, options: LogOptions) -> Result<ByteStream>;
 }
 
+/// Commands in workloads that run.
+pub trait Exec {
+    /// Runs a command. The execution comes from a capability, or is made of a result
+    /// ([`Execution::from_result`](crate::Execution::from_result)), and is handed over unread.
+    ///
+    /// # Errors
+    /// `conflict` if the workload does not run, `invalid` for a field that cannot be carried out.
+    fn run(key: Key, options: ExecOptions) -> Result<Execution>;
+}
+
+/// An engine that checks the health of its workloads by itself, and so carries out `health-check` of a spec.
+pub trait HealthChecks {
+    /// How the newest check of a workload went, if there was one.
+    ///
+    /// # Errors
+    /// `not-found` for a missing workload.
+    fn last(key: Key) -> Result<Option<CheckResult>>;
+}
+
 /// Implements the generated traits for any [`Backend`]. Named by [`export!`](crate::export) only.
 #[derive(Debug)]
 pub struct Adapter<T>(PhantomData<T>);
@@ -113,5 +134,19 @@ impl<T: Backend + Logs> logs::exports::seawall::backend::logs::Guest for Adapter
     fn open(key: Key, options: LogOptions) -> Result<ByteStream> {
         log::report_panics();
         T::open(key, options)
+    }
+}
+
+impl<T: Backend + Exec> exec::exports::seawall::backend::exec::Guest for Adapter<T> {
+    fn run(key: Key, options: ExecOptions) -> Result<Execution> {
+        log::report_panics();
+        T::run(key, options)
+    }
+}
+
+impl<T: Backend + HealthChecks> health_checks::exports::seawall::backend::health_checks::Guest for Adapter<T> {
+    fn last(key: Key) -> Result<Option<CheckResult>> {
+        log::report_panics();
+        T::last(key)
     }
 }

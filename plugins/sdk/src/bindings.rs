@@ -51,3 +51,46 @@ pub mod logs {
         export_macro_name: "export_logs",
     });
 }
+
+/// What `exec` adds.
+pub mod exec {
+    wit_bindgen::generate!({
+        inline: "
+            package seawall:sdk-exec@0.1.0;
+
+            world exec {
+                export seawall:backend/exec@0.1.0;
+            }
+        ",
+        path: ["../../wit/host", "../../wit/backend"],
+        world: "seawall:sdk-exec/exec@0.1.0",
+        with: {
+            "seawall:host/streams@0.1.0": crate::bindings::host::seawall::host::streams,
+            "seawall:host/types@0.1.0": crate::bindings::host::seawall::host::types,
+            "seawall:backend/types@0.1.0": crate::bindings::host::seawall::backend::types,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_exec",
+    });
+}
+
+/// What `health-checks` adds.
+pub mod health_checks {
+    wit_bindgen::generate!({
+        inline: "
+            package seawall:sdk-health-checks@0.1.0;
+
+            world health-checks {
+                export seawall:backend/health-checks@0.1.0;
+            }
+        ",
+        path: ["../../wit/host", "../../wit/backend"],
+        world: "seawall:sdk-health-checks/health-checks@0.1.0",
+        with: {
+            "seawall:host/types@0.1.0": crate::bindings::host::seawall::host::types,
+            "seawall:backend/types@0.1.0": crate::bindings::host::seawall::backend::types,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_health_checks",
+    });
+}

@@ -1,7 +1,7 @@
 //! What a Seawall plugin in Rust depends on.
 //!
-//! A plugin is a type that implements [`Backend`], and [`Logs`] if its workloads have output to read, and one line:
-//! `seawall_sdk::export!(MyBackend)` or `seawall_sdk::export!(MyBackend with logs)`. The contract of each function
+//! A plugin is a type that implements [`Backend`], and those of [`Logs`], [`Exec`] and [`HealthChecks`] that it can, and
+//! one line: `seawall_sdk::export!(MyBackend)` or `seawall_sdk::export!(MyBackend with logs, exec)`. The contract of each function
 //! stands in `wit/backend`; the capabilities a plugin may call are [`clock`], [`docker`], [`process`], [`raw_state`] and
 //! the helpers [`config`](fn@config), [`log`](mod@log) and [`state`] around the others. A capability that is not called is not imported,
 //! and need not be granted.
@@ -17,14 +17,15 @@ pub mod log;
 pub mod state;
 mod units;
 
-pub use backend::{Adapter, Backend, Logs};
+pub use backend::{Adapter, Backend, Exec, HealthChecks, Logs};
 pub use bindings::host::seawall::backend::types::{
     HealthCheck, HealthCommand, Info, LogLimits, Mount, MountSource, Network, Port, Protocol, Report, Resources, Spec,
     Ulimit,
 };
-pub use bindings::host::seawall::host::streams::ByteStream;
+pub use bindings::host::seawall::host::streams::{ByteStream, Execution};
 pub use bindings::host::seawall::host::types::{
-    Error, Exit, Found, Health, Key, LogOptions, Page, Problem, State, Status, Trouble, Workload,
+    CheckResult, Error, ExecOptions, Exit, Found, Health, Key, LogOptions, Page, Problem, State, Status, Trouble,
+    Workload,
 };
 pub use bindings::host::seawall::host::{clock, docker, process, state as raw_state};
 pub use config::{config, config_key, options};
@@ -41,8 +42,8 @@ pub type Result<T> = core::result::Result<T, Error>;
 
 /// Makes a component of a type that implements [`Backend`].
 ///
-/// `export!(MyBackend)` exports `execution-backend`; `export!(MyBackend with logs)` exports `logs` too, and needs
-/// [`Logs`]. What a plugin exports is what the host believes it can do.
+/// `export!(MyBackend)` exports `execution-backend`; `export!(MyBackend with logs, exec, health_checks)` exports these
+/// too, and needs [`Logs`], [`Exec`] and [`HealthChecks`]. What a plugin exports is what the host believes it can do.
 #[macro_export]
 macro_rules! export {
     ($ty:ident) => {
@@ -54,11 +55,28 @@ macro_rules! export {
         #[cfg(not(target_arch = "wasm32"))]
         const _: fn() -> $crate::Info = <$ty as $crate::Backend>::describe;
     };
-    ($ty:ident with logs) => {
+    ($ty:ident with $($interface:ident),+) => {
         $crate::export!($ty);
+        $($crate::export!(@$interface $ty);)+
+    };
+    (@logs $ty:ident) => {
         #[cfg(target_arch = "wasm32")]
         $crate::bindings::logs::export_logs!(SeawallPlugin with_types_in $crate::bindings::logs);
         #[cfg(not(target_arch = "wasm32"))]
         const _: fn($crate::Key, $crate::LogOptions) -> $crate::Result<$crate::ByteStream> = <$ty as $crate::Logs>::open;
+    };
+    (@exec $ty:ident) => {
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings::exec::export_exec!(SeawallPlugin with_types_in $crate::bindings::exec);
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn($crate::Key, $crate::ExecOptions) -> $crate::Result<$crate::Execution> = <$ty as $crate::Exec>::run;
+    };
+    (@health_checks $ty:ident) => {
+        #[cfg(target_arch = "wasm32")]
+        $crate::bindings::health_checks::export_health_checks!(
+            SeawallPlugin with_types_in $crate::bindings::health_checks
+        );
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn($crate::Key) -> $crate::Result<Option<$crate::CheckResult>> = <$ty as $crate::HealthChecks>::last;
     };
 }

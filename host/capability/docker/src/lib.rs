@@ -16,10 +16,12 @@ mod connection;
 mod container;
 mod copies;
 mod endpoint;
+mod exec;
 mod fault;
 mod grant;
 mod guard;
 mod identity;
+mod kill;
 mod lifecycle;
 mod listing;
 mod logs;
@@ -36,8 +38,8 @@ pub use logs::frames;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use seawall_backend::{Error, LogStream};
-use seawall_model::{BackendName, Found, Key, LogOptions, Page, Signal, Status, StoreId};
+use seawall_backend::{Error, Execution, LogStream};
+use seawall_model::{BackendName, CheckResult, ExecOptions, Found, Key, LogOptions, Page, Signal, Status, StoreId};
 
 use crate::connection::Connection;
 use crate::identity::Namespace;
@@ -139,5 +141,21 @@ impl Docker {
     /// `NotFound`, `Unavailable`; once it flows, errors come as the stream's last item.
     pub async fn logs(&self, key: &Key, options: &LogOptions) -> Result<LogStream, Error> {
         self.inner.logs(key, options).await
+    }
+
+    /// Runs a command in a container that runs.
+    ///
+    /// # Errors
+    /// `Conflict` if it does not run, `Invalid`, `NotFound`, `Unavailable`.
+    pub async fn exec(&self, key: &Key, options: &ExecOptions) -> Result<Execution, Error> {
+        exec::run(&self.inner, key, options).await
+    }
+
+    /// How the Engine's newest check of its health went.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn last_health_check(&self, key: &Key) -> Result<Option<CheckResult>, Error> {
+        self.inner.last_health_check(key).await
     }
 }

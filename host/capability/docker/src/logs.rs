@@ -32,8 +32,13 @@ impl Inner {
         let path = format!("{}{}", client.prefix(), path(&there.id.unwrap_or_default(), options));
         let answer = wire::get(&client.endpoint, &path).await;
         let answer = answer.map_err(|error| self.connection.failed(&client, "give a container's output", &error))?;
-        Ok(Box::pin(Output { answer, frames: Frames::new(terminal), ended: false }))
+        Ok(output(answer, terminal))
     }
+}
+
+/// What an answer of the Engine holds of output.
+pub(crate) fn output(answer: Answer, terminal: bool) -> LogStream {
+    Box::pin(Output { answer, frames: Frames::new(terminal), ended: false })
 }
 
 fn path(id: &str, options: &LogOptions) -> String {

@@ -1,7 +1,7 @@
-//! A plain GET to the Engine, for the two answers that bollard does not read as we need them.
+//! A plain request to the Engine, for the answers that bollard does not read as we need them.
 //!
 //! *Logs*: bollard tells a terminal's bytes from framed ones by looking at the first byte, holds them back to the end
-//! of a line, and panics at a frame of an unknown kind. *Lists*: a sweep needs six fields of each container, and
+//! of a line, and panics at a frame of an unknown kind; so with a command's output. *Lists*: a sweep needs six fields of each container, and
 //! bollard decodes all of them.
 //!
 //! There is no task: whoever reads the answer drives the connection, and dropping it closes the connection.
@@ -13,9 +13,11 @@ use std::task::{Context, Poll, ready};
 use bollard::errors::Error as Bollard;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{Either, select};
-use http_body_util::Empty;
+use http_body_util::Full;
+use hyper::Request;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use hyper::rt::{Read, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
@@ -32,24 +34,35 @@ pub(crate) struct Answer {
     connection: Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
     body: Incoming,
     // Without it the connection would count as given up.
-    _sender: SendRequest<Empty<Bytes>>,
+    _sender: SendRequest<Full<Bytes>>,
 }
 
 /// Asks for `path`, query included, and returns when the head of the answer is there.
 pub(crate) async fn get(endpoint: &Endpoint, path: &str) -> Result<Answer, Bollard> {
+    send(endpoint, Request::get(path).body(Full::default())?).await
+}
+
+/// The same for a POST of JSON.
+pub(crate) async fn post(endpoint: &Endpoint, path: &str, json: &'static str) -> Result<Answer, Bollard> {
+    let request = Request::post(path).header(CONTENT_TYPE, "application/json");
+    send(endpoint, request.body(Full::from(json))?).await
+}
+
+async fn send(endpoint: &Endpoint, request: Request<Full<Bytes>>) -> Result<Answer, Bollard> {
     match endpoint {
-        Endpoint::Unix(socket) => ask(UnixStream::connect(socket).await?, "docker", path).await,
-        Endpoint::Tcp(address) => ask(TcpStream::connect(address).await?, address, path).await,
+        Endpoint::Unix(socket) => ask(UnixStream::connect(socket).await?, "docker", request).await,
+        Endpoint::Tcp(address) => ask(TcpStream::connect(address).await?, address, request).await,
     }
 }
 
-async fn ask<S>(stream: S, host: &str, path: &str) -> Result<Answer, Bollard>
+async fn ask<S>(stream: S, host: &str, mut request: Request<Full<Bytes>>) -> Result<Answer, Bollard>
 where
     TokioIo<S>: Read + Write + Unpin + Send + 'static,
 {
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
     let mut connection: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>> = Box::pin(connection);
-    let request = hyper::Request::get(path).header(hyper::header::HOST, host).body(Empty::new())?;
+    let host = HeaderValue::from_str(host).map_err(hyper::http::Error::from)?;
+    request.headers_mut().insert(HOST, host);
     let (response, connection) = match select(std::pin::pin!(sender.send_request(request)), &mut connection).await {
         Either::Left((response, _)) => (response?, Some(connection)),
         // The connection is over; if it brought an answer, that is here already.

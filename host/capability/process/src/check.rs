@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Resource;
 use seawall_backend::Error;
-use seawall_model::{InvalidSpec, Problem};
+use seawall_model::{ExecOptions, InvalidSpec, Problem, Secret};
 use seawall_supervisor::log::Limits;
 use seawall_supervisor::record::{self, User};
 use seawall_supervisor::rlimit;
@@ -107,7 +107,7 @@ impl Granted {
 
         let account = self.account(program.user.as_deref(), scope)?;
         let working_dir = program.working_dir.as_deref().map(|dir| self.working_dir(dir, scope)).transpose()?;
-        let file = self.file(program, working_dir.as_deref(), scope)?;
+        let file = self.file(&program.command, working_dir.as_deref(), scope)?;
         let wanted = Wanted { memory: program.memory, cpu_millis: program.cpu_millis, processes: program.processes };
         let leaf = format!("{}-{}", program.key.session, program.key.incarnation);
         let cgroup = machine.plan(&group_of(scope), &leaf, wanted)?;
@@ -122,6 +122,39 @@ impl Granted {
             stdin: program.stdin,
             log,
             cgroup,
+        })
+    }
+
+    /// Checks a command that is to run in the session of `program`.
+    pub(crate) fn check_command(
+        &self,
+        options: &ExecOptions,
+        program: &record::Program,
+        scope: &Scope,
+    ) -> Result<record::Command, Error> {
+        let mut problems = Vec::new();
+        let mut refuse = |field: String, message: String| problems.push(Problem { field, message });
+        words(&options.command, &options.env, options.working_dir.as_deref(), &mut refuse);
+        if !problems.is_empty() {
+            return Err(InvalidSpec { problems }.into());
+        }
+        let account = options.user.as_deref().map(|user| self.account(Some(user), scope)).transpose()?;
+        let working_dir = options.working_dir.as_deref().map(|dir| self.working_dir(dir, scope)).transpose()?;
+        let dir = working_dir.as_deref().or(program.working_dir.as_deref());
+        let file = self.file(&options.command, dir, scope)?;
+        let mut env = Vec::new();
+        if let Some(account) = &account {
+            env.push(("USER".to_owned(), account.name.clone()));
+            env.extend(account.home.clone().map(|home| ("HOME".to_owned(), home)));
+        }
+        env.extend(options.env.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())));
+        Ok(record::Command {
+            file,
+            arguments: options.command.clone(),
+            env,
+            working_dir,
+            user: account.filter(|_| self.root).map(|account| account.user),
+            timeout: options.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
         })
     }
 
@@ -163,8 +196,8 @@ impl Granted {
 
     /// The file to execute. Only the real file counts for the grant; where not every program is granted it is also what
     /// is executed, so that no link can be turned in between.
-    fn file(&self, program: &Program, working_dir: Option<&str>, scope: &Scope) -> Result<String, Error> {
-        let name = program.command.first().map_or("", String::as_str);
+    fn file(&self, command: &[String], working_dir: Option<&str>, scope: &Scope) -> Result<String, Error> {
+        let name = command.first().map_or("", String::as_str);
         let invalid = |message| Error::invalid("command", message);
         let path = if name.starts_with('/') {
             PathBuf::from(name)
@@ -265,16 +298,22 @@ fn group_of(scope: &Scope) -> String {
     format!("seawall-{}", scope.store)
 }
 
-fn text(program: &Program, refuse: &mut impl FnMut(String, String)) {
-    if program.command.first().is_none_or(String::is_empty) {
+/// What program and command have in common.
+fn words(
+    command: &[String],
+    env: &[(String, Secret)],
+    working_dir: Option<&str>,
+    refuse: &mut impl FnMut(String, String),
+) {
+    if command.first().is_none_or(String::is_empty) {
         refuse("command".to_owned(), "there must be a program to run".to_owned());
     }
-    for (at, argument) in program.command.iter().enumerate() {
+    for (at, argument) in command.iter().enumerate() {
         if argument.contains('\0') {
             refuse(format!("command[{at}]"), "an argument cannot contain a NUL character".to_owned());
         }
     }
-    for (name, value) in &program.env {
+    for (name, value) in env {
         let shown: String = name.chars().take(80).collect();
         if !is_variable(name) {
             refuse(format!("env.{}", shown.escape_debug()), "this cannot be the name of a variable".to_owned());
@@ -282,9 +321,13 @@ fn text(program: &Program, refuse: &mut impl FnMut(String, String)) {
             refuse(format!("env.{shown}"), "a value cannot contain a NUL character".to_owned());
         }
     }
-    if program.working_dir.as_ref().is_some_and(|dir| dir.contains('\0')) {
+    if working_dir.is_some_and(|dir| dir.contains('\0')) {
         refuse("working_dir".to_owned(), "a path cannot contain a NUL character".to_owned());
     }
+}
+
+fn text(program: &Program, refuse: &mut impl FnMut(String, String)) {
+    words(&program.command, &program.env, program.working_dir.as_deref(), refuse);
     if program.memory == Some(0) {
         refuse("resources.memory".to_owned(), "at least one byte".to_owned());
     }

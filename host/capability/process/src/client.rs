@@ -41,6 +41,21 @@ impl From<io::Error> for Refused {
 
 /// Asks the supervisor of this run directory.
 pub(crate) fn ask(dir: &RunDir, request: Request) -> Result<Reply, Refused> {
+    connect(dir, request).map(|(reply, ..)| reply)
+}
+
+/// Asks for a command, and gives the connection that is its own from then on, with what came in on it already.
+pub(crate) fn begin(dir: &RunDir, request: Request) -> Result<(UnixStream, Vec<u8>), Refused> {
+    match connect(dir, request)? {
+        (Reply::Done, connection, received) => {
+            connection.set_nonblocking(true)?;
+            Ok((connection, received))
+        }
+        (other, ..) => Err(Refused::Failed(format!("it answered {other:?}"))),
+    }
+}
+
+fn connect(dir: &RunDir, request: Request) -> Result<(Reply, UnixStream, Vec<u8>), Refused> {
     // A socket's path has at most 108 bytes; this way it always fits.
     let directory = File::open(dir.path())?;
     let mut stream = UnixStream::connect(format!("/proc/self/fd/{}/ctl", directory.as_raw_fd()))?;
@@ -55,7 +70,7 @@ pub(crate) fn ask(dir: &RunDir, request: Request) -> Result<Reply, Refused> {
     match exchange(&mut stream, &mut buffer, request)? {
         Reply::Unsupported(message) => Err(Refused::Unsupported(message)),
         Reply::Failed(message) => Err(Refused::Failed(message)),
-        reply => Ok(reply),
+        reply => Ok((reply, stream, buffer)),
     }
 }
 

@@ -11,11 +11,12 @@
 //!
 //! A request goes through `check` (granted? possible here? else refused by name), which writes down what is to run;
 //! `runs` keeps that and tells the state of it by the lock and the exit record; the supervisor does the rest. It is
-//! asked over its socket (`client`) for two things only, signals and killing.
+//! asked over its socket (`client`) for three things only: signals, killing, and commands beside the program (`exec`).
 
 mod cgroups;
 mod check;
 mod client;
+mod exec;
 mod follow;
 mod grant;
 mod output;

@@ -70,9 +70,9 @@ pub struct Process {
 }
 
 #[derive(Debug)]
-struct Inner {
-    scope: Scope,
-    granted: Granted,
+pub(crate) struct Inner {
+    pub(crate) scope: Scope,
+    pub(crate) granted: Granted,
     machine: Machine,
 }
 
@@ -279,7 +279,7 @@ impl Process {
             .map_err(|error| Error::unavailable(format!("the log of session {} cannot be read: {error}", key.session)))
     }
 
-    async fn run(&self, key: &Key) -> Result<Run, Error> {
+    pub(crate) async fn run(&self, key: &Key) -> Result<Run, Error> {
         let (session, incarnation) = (key.session.clone(), key.incarnation);
         self.blocking(move |inner| {
             inner.find(&session, incarnation)?.ok_or_else(|| {
@@ -342,7 +342,7 @@ impl Process {
         told.map_or_else(|error| error, Error::Other)
     }
 
-    async fn blocking<T: Send + 'static>(
+    pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
@@ -358,7 +358,7 @@ impl Inner {
         runs::find(&self.scope, session, incarnation).map_err(|error| runs::unreadable(&self.scope.runs, &error))
     }
 
-    fn settle(&self, run: &Run) -> Result<(Phase, Status), Error> {
+    pub(crate) fn settle(&self, run: &Run) -> Result<(Phase, Status), Error> {
         let phase = run.settle().map_err(|error| runs::unreadable(run.dir.path(), &error))?;
         let status = run.status(&phase);
         Ok((phase, status))
@@ -372,7 +372,7 @@ impl Inner {
     fn tell(&self, run: &Run, request: Request) -> Result<(), Error> {
         let end = Instant::now() + START_PATIENCE;
         loop {
-            match client::ask(&run.dir, request) {
+            match client::ask(&run.dir, request.clone()) {
                 Ok(Reply::Done) => return Ok(()),
                 Ok(other) => return Err(Error::Other(format!("a supervisor answered {other:?} to {request:?}"))),
                 Err(Refused::Unsupported(message)) => return Err(Error::Unsupported(message)),

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use seawall_backend::Error;
-use seawall_model::{Exit, Found, Health, InvalidSpec, Key, LogOptions, Page, Problem, Signal, State, Status};
-use seawall_model::{Timestamp, Workload, one_line};
+use seawall_model::{
+    CheckResult, ExecOptions, Exit, Found, Health, InvalidSpec, Key, LogOptions, Page, Problem, Secret, Signal, State,
+    Status, Timestamp, Workload, one_line,
+};
 
 use super::{LARGEST_BATCH, LARGEST_CURSOR, LARGEST_HANDLE, LONGEST_TEXT, Refusal};
 use crate::bindings::types;
@@ -64,6 +66,27 @@ pub fn log_options(options: types::LogOptions) -> LogOptions {
         stderr: options.stderr,
         timestamps: options.timestamps,
     }
+}
+
+/// A command.
+pub fn exec_options(options: types::ExecOptions) -> ExecOptions {
+    ExecOptions {
+        command: options.command,
+        env: options.env.into_iter().map(|(name, value)| (name, Secret::new(value))).collect(),
+        working_dir: options.working_dir,
+        user: options.user,
+        timeout: options.timeout.map(Duration::from_millis),
+    }
+}
+
+/// How a health check went. What it wrote becomes one line, cut where it is long.
+///
+/// # Errors
+/// A code out of range.
+pub fn check_result(result: types::CheckResult) -> Result<CheckResult, Refusal> {
+    let code = result.code.map(u8::try_from).transpose();
+    let code = code.map_err(|_| Refusal::new("check-result.code", "outside 0 to 255"))?;
+    Ok(CheckResult { at: Timestamp::from_millis(result.at), code, output: text(result.output) })
 }
 
 /// A cursor of a listing.

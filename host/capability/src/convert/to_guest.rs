@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use seawall_backend::Error;
-use seawall_model::{Exit, Found, Health, Key, LogOptions, Page, Problem, State, Status, Timestamp};
+use seawall_model::{
+    CheckResult, ExecOptions, Exit, Found, Health, Key, LogOptions, Page, Problem, State, Status, Timestamp,
+};
 
 use crate::bindings::types;
 
@@ -23,6 +25,22 @@ pub fn log_options(options: &LogOptions) -> types::LogOptions {
         stderr: options.stderr,
         timestamps: options.timestamps,
     }
+}
+
+/// A command. Values of its environment are secrets.
+pub fn exec_options(options: &ExecOptions) -> types::ExecOptions {
+    types::ExecOptions {
+        command: options.command.clone(),
+        env: options.env.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())).collect(),
+        working_dir: options.working_dir.clone(),
+        user: options.user.clone(),
+        timeout: options.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+/// How a health check went.
+pub fn check_result(result: CheckResult) -> types::CheckResult {
+    types::CheckResult { at: result.at.as_millis(), code: result.code.map(u32::from), output: result.output }
 }
 
 /// A status.

@@ -33,7 +33,7 @@ pub(crate) struct Guest {
     imports: String,
     extra: String,
     worlds: Vec<&'static str>,
-    logs: bool,
+    world: &'static str,
     wasi: bool,
     memory: String,
     realloc: String,
@@ -71,7 +71,7 @@ const WASI: [&str; 2] = [
 ];
 
 impl Guest {
-    /// A backend that answers everything, without logs.
+    /// A backend that answers everything, without optional interfaces.
     pub(crate) fn new() -> Self {
         let mut bodies = BTreeMap::new();
         for function in ["create", "start", "signal", "remove", "inspect", "list"] {
@@ -79,13 +79,15 @@ impl Guest {
         }
         bodies.insert("check", format!("i32.const {REPORT}"));
         bodies.insert("describe", "i32.const 2048".to_owned());
-        bodies.insert("logs", format!("i32.const {NOT_FOUND}"));
+        for function in ["logs", "exec", "health-checks"] {
+            bodies.insert(function, format!("i32.const {NOT_FOUND}"));
+        }
         Self {
             bodies,
             imports: String::new(),
             extra: String::new(),
             worlds: Vec::new(),
-            logs: false,
+            world: "plugin",
             wasi: false,
             memory: "2".to_owned(),
             realloc: REALLOC.to_owned(),
@@ -162,7 +164,13 @@ impl Guest {
 
     /// Exports `logs` too.
     pub(crate) fn logs(mut self) -> Self {
-        self.logs = true;
+        self.world = "plugin-logs";
+        self
+    }
+
+    /// Exports every optional interface.
+    pub(crate) fn full(mut self) -> Self {
+        self.world = "plugin-full";
         self
     }
 
@@ -173,7 +181,7 @@ impl Guest {
         let mut resolve = Resolve::default();
         resolve.push_dir(wit.join("host")).unwrap();
         resolve.push_dir(wit.join("backend")).unwrap();
-        let plugin = if self.logs { "plugin-logs" } else { "plugin" };
+        let plugin = self.world;
         let mut imports: String =
             self.worlds.iter().map(|interface| format!("import seawall:host/{interface}@0.1.0;\n")).collect();
         if self.wasi {
@@ -211,10 +219,17 @@ impl Guest {
             ("inspect", "execution-backend", "inspect", "(param i32 i32)".to_owned()),
             ("list", "execution-backend", "list", "(param i32 i32 i32)".to_owned()),
             ("logs", "logs", "open", format!("{key} (param i32 i32 i64 i32 i64 i32 i64 i32 i32 i32)")),
+            ("exec", "exec", "run", "(param i32)".to_owned()),
+            ("health-checks", "health-checks", "last", key.to_owned()),
         ];
+        let exported: &[&str] = match self.world {
+            "plugin" => &["execution-backend"],
+            "plugin-logs" => &["execution-backend", "logs"],
+            _ => &["execution-backend", "logs", "exec", "health-checks"],
+        };
         let mut functions = String::new();
         for (name, interface, export, params) in signatures {
-            if name == "logs" && !self.logs {
+            if !exported.contains(&interface) {
                 continue;
             }
             let body = &self.bodies[name];

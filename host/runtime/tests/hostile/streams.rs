@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use seawall_backend::{Deadlines, ExecutionBackend, FaultKind};
-use seawall_model::LogOptions;
+use seawall_model::{CommandEnd, ExecOptions, LogOptions};
 use seawall_runtime::{Grants, Plugin, WasmBackend};
 use serde_json::{Value, json};
 
@@ -191,5 +191,50 @@ fn a_stream_is_dropped_once_and_not_kept_once_it_was_handed_over() {
             })
             .await;
         engine.is_left_alone().await;
+    });
+}
+
+/// Runs a command by answering with a result of its own, for the session whose id is at this place.
+fn running(session: u32) -> Guest {
+    let (id, other) = (SCRATCH + 64, SCRATCH + 128);
+    Guest::new()
+        .full()
+        .import(
+            "streams",
+            "[static]execution.from-result",
+            "(param i32 i32 i64 i32 i32 i32 i32 i32 i32 i32 i64) (result i32)",
+        )
+        .field(&format!("(data (i32.const {id}) \"{SESSION}\") (data (i32.const {other}) \"fedcba9876543210\")"))
+        .body(
+            "exec",
+            format!(
+                "(i32.store (i32.const {HANDLE})
+                   (call $execution.from-result
+                     (i32.const {session}) (i32.const 16) (i64.const 1) (i32.const 0) (i32.const 0) (i32.const 0)
+                     (i32.const {id}) (i32.const 4) (i32.const 1) (i32.const 3) (i64.const 5)))
+                 i32.const {SCRATCH}"
+            ),
+        )
+}
+
+#[test]
+fn a_command_of_another_session_is_not_handed_over() {
+    arena(async |arena| {
+        let options = ExecOptions { command: vec!["true".to_owned()], ..ExecOptions::default() };
+        let honest = arena.load(arena.plugin(&running(SCRATCH + 64))).await;
+        let execution = honest.exec(&key_without_handle(), &options).await.unwrap();
+        assert_eq!(execution.finish(9).await.unwrap(), (b"0123".to_vec(), CommandEnd::Code(3)));
+
+        let another = arena.load(arena.plugin(&running(SCRATCH + 128))).await;
+        let nobody = arena.load(arena.plugin(&running(SCRATCH + 65))).await;
+        arena
+            .attack(&(another, nobody), |(another, nobody)| async move {
+                let options = ExecOptions::default();
+                let answer = another.exec(&key_without_handle(), &options).await.map(|_| "a command");
+                refused(answer, FaultKind::BadAnswer, "session fedcba9876543210, incarnation 1");
+                let answer = nobody.exec(&key_without_handle(), &options).await.map(|_| "a command");
+                refused(answer, FaultKind::Trap, "key.session");
+            })
+            .await;
     });
 }

@@ -63,7 +63,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    fn number(self) -> u8 {
+    pub(crate) fn number(self) -> u8 {
         match self {
             Self::Stdout => 1,
             Self::Stderr => 2,
@@ -71,7 +71,7 @@ impl Stream {
         }
     }
 
-    fn from_number(number: u8) -> Option<Self> {
+    pub(crate) fn from_number(number: u8) -> Option<Self> {
         [Self::Stdout, Self::Stderr, Self::Lost].into_iter().find(|stream| stream.number() == number)
     }
 }

@@ -4,6 +4,7 @@
 
 mod bench;
 mod child;
+mod exec;
 mod hostile;
 mod life;
 mod logs;

@@ -2,7 +2,9 @@
 
 use std::fmt::Debug;
 
-use seawall_supervisor::protocol::{MAX_MESSAGE, Malformed, Reply, Report, Request};
+use seawall_supervisor::log::Stream;
+use seawall_supervisor::protocol::{CommandEnd, MAX_MESSAGE, Malformed, Reply, Report, Request};
+use seawall_supervisor::record::Command;
 
 use crate::pieces::cut;
 use crate::{Run, Target};
@@ -11,8 +13,22 @@ pub(crate) const TARGET: Target =
     Target { name: "protocol", longest: 2048, tries: 2000, seeds, make: || Box::new(run) as Run };
 
 fn seeds() -> Vec<Vec<u8>> {
-    let requests =
-        [Request::Hello { min: 1, max: 2 }, Request::Status, Request::Signal(9), Request::Kill, Request::CloseStdin];
+    let command = Command {
+        file: "/bin/true".to_owned(),
+        arguments: vec!["true".to_owned()],
+        env: vec![("A".to_owned(), "b".to_owned())],
+        working_dir: None,
+        user: None,
+        timeout: Some(1),
+    };
+    let requests = [
+        Request::Hello { min: 1, max: 2 },
+        Request::Status,
+        Request::Signal(9),
+        Request::Kill,
+        Request::CloseStdin,
+        Request::Run(Box::new(command)),
+    ];
     let report = Report { version: "1.2.3".to_owned(), pid: Some(7), dropped: 1 << 40 };
     let replies = [
         Reply::Hello(1),
@@ -20,6 +36,8 @@ fn seeds() -> Vec<Vec<u8>> {
         Reply::Status(report),
         Reply::Unsupported("no".to_owned()),
         Reply::Failed("why".to_owned()),
+        Reply::Output(Stream::Stdout, b"out".to_vec()),
+        Reply::Ended(CommandEnd::Signal(9)),
     ];
     let requests = requests.iter().flat_map(Request::encode);
     let replies = replies.iter().flat_map(Reply::encode);

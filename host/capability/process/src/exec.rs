@@ -1,0 +1,98 @@
+//! Commands in a session that runs. The supervisor starts them, so that they are held and limited as the session is, and
+//! sends what they write over the connection that they were asked for on: dropping the execution closes it, which ends
+//! the command.
+
+use std::io;
+
+use bytes::Bytes;
+use futures_util::stream::try_unfold;
+use seawall_backend::{Error, ExecEvent, Execution, LogChunk, Source};
+use seawall_model::{CommandEnd, ExecOptions, Key};
+use seawall_supervisor::log::Stream;
+use seawall_supervisor::protocol::{self, MAX_MESSAGE, Reply, Request};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::UnixStream;
+
+use crate::Process;
+use crate::client::{self, Refused};
+use crate::runs::{self, Phase};
+
+/// Output that is taken off the socket in one go.
+const PIECE: usize = 16 << 10;
+
+impl Process {
+    /// Runs a command in a session that runs.
+    ///
+    /// # Errors
+    /// `Conflict` if the session does not run; `Invalid` names the field; `Denied` what is not granted; `Unsupported`
+    /// if its supervisor is of an older version.
+    pub async fn exec(&self, key: &Key, options: &ExecOptions) -> Result<Execution, Error> {
+        let run = self.run(key).await?;
+        let options = options.clone();
+        let not_running = format!("session {} does not run", key.session);
+        let (stream, received) = self
+            .blocking(move |inner| {
+                let unreadable = |error| runs::unreadable(run.dir.path(), &error);
+                let Phase::Running(Some(_)) = inner.settle(&run)?.0 else { return Err(Error::conflict(not_running)) };
+                let program = run.program().map_err(unreadable)?;
+                let command = inner.granted.check_command(&options, &program, &inner.scope)?;
+                let request = Request::Run(Box::new(command));
+                if request.encode().len() > MAX_MESSAGE {
+                    let message = format!("arguments and environment have more than {} KiB", MAX_MESSAGE >> 10);
+                    return Err(Error::invalid("command", message));
+                }
+                client::begin(&run.dir, request).map_err(|refused| match refused {
+                    Refused::Nobody => Error::conflict(not_running),
+                    Refused::Unsupported(_) => Error::Unsupported(
+                        "the session's supervisor is of an older version that runs no commands: a restart of the \
+                         session gives it this one"
+                            .to_owned(),
+                    ),
+                    Refused::Failed(message) => {
+                        Error::unavailable(format!("the supervisor in {}: {message}", run.dir.path().display()))
+                    }
+                })
+            })
+            .await?;
+        let unusable = |error| Error::Other(format!("the connection to a supervisor cannot be used: {error}"));
+        let stream = UnixStream::from_std(stream).map_err(unusable)?;
+        let events = try_unfold(Some((stream, received)), |open| async move {
+            let Some((mut stream, mut buffer)) = open else { return Ok(None) };
+            let event = next(&mut stream, &mut buffer).await?;
+            let open = (!matches!(event, ExecEvent::Ended(_))).then_some((stream, buffer));
+            Ok(Some((event, open)))
+        });
+        Ok(Execution { events: Box::pin(events) })
+    }
+}
+
+async fn next(stream: &mut UnixStream, buffer: &mut Vec<u8>) -> io::Result<ExecEvent> {
+    loop {
+        match Reply::decode(buffer) {
+            Some(Ok(Reply::Output(source, bytes))) => {
+                let source = if source == Stream::Stderr { Source::Stderr } else { Source::Stdout };
+                return Ok(ExecEvent::Output(LogChunk { source, bytes: Bytes::from(bytes) }));
+            }
+            Some(Ok(Reply::Ended(end))) => {
+                return Ok(ExecEvent::Ended(match end {
+                    protocol::CommandEnd::Code(code) => CommandEnd::Code(code),
+                    protocol::CommandEnd::Signal(signal) => CommandEnd::Signal(signal),
+                    protocol::CommandEnd::TimedOut => CommandEnd::TimedOut,
+                }));
+            }
+            Some(Ok(other)) => return Err(broken(format!("the supervisor said {other:?} of a command"))),
+            Some(Err(error)) => return Err(broken(error.to_string())),
+            None => {
+                buffer.reserve(PIECE);
+                if stream.read_buf(buffer).await? == 0 {
+                    let message = "the session's supervisor hung up: nobody knows how the command ended";
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+                }
+            }
+        }
+    }
+}
+
+fn broken(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
