@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use seawall_backend::{Bulkhead, Error, ExecutionBackend, Fault, FaultKind, trace};
+use seawall_backend::{Bulkhead, Error, ExecutionBackend, Fault, FaultKind, Interface, trace};
 use seawall_model::{BackendName, SessionId, SessionState, Timestamp};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -24,6 +24,7 @@ use crate::health::{BackendHealth, BackendStatus, Condition, HealthCell, watch};
 use crate::hints::Hints;
 use crate::look::Seen;
 use crate::orphans::Orphans;
+use crate::prober::{Notes, Prober};
 use crate::secrets::SessionSecrets;
 use crate::sweep::Sweep;
 use crate::why::KnownBackend;
@@ -35,6 +36,7 @@ pub(crate) struct Backend {
     /// Which backend of this name it is, from 1, since it was added.
     pub(crate) generation: u64,
     pub(crate) hints: Hints,
+    pub(crate) probes: Notes,
     /// Asks for a check before the next one is due.
     pub(crate) check_now: Notify,
     /// Held during a clean-up.
@@ -98,6 +100,7 @@ impl Backend {
             driver,
             generation,
             hints: Hints::default(),
+            probes: Notes::default(),
             check_now: Notify::new(),
             orphans: Arc::default(),
             known: Mutex::new(Known { health, swept: None, conditions: BTreeMap::new() }),
@@ -118,6 +121,8 @@ impl Backend {
         self.spawn(core, watch(shared(), own()).instrument(span));
         let span = tracing::info_span!(parent: None, "sweep", backend = name);
         self.spawn(core, Sweep::new(shared(), own()).run().instrument(span));
+        let span = tracing::info_span!(parent: None, "prober", backend = name);
+        self.spawn(core, Prober::new(shared(), own()).run().instrument(span));
     }
 
     /// Runs a task that is over before the backend is.
@@ -159,6 +164,11 @@ impl Backend {
 
     pub(crate) fn health(&self) -> BackendHealth {
         self.known(|known| known.health.health)
+    }
+
+    /// Its engine carries out health checks by itself, so that the host need not.
+    pub(crate) fn engine_checks(&self) -> bool {
+        self.driver.info().has(Interface::HealthChecks)
     }
 
     /// What its last check failed with.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seawall_backend::breaker::BreakerState;
-use seawall_backend::trace;
+use seawall_backend::{ExecutionBackend as _, Interface, trace};
 use seawall_model::{
-    BackendName, Desired, Health, InvalidName, InvalidSpec, Problem, Session, SessionId, SessionName, SessionSpec,
-    SessionState, Signal,
+    BackendName, Desired, Health, HealthCheck, InvalidName, InvalidSpec, ProbeCheck, Problem, Session, SessionId,
+    SessionName, SessionSpec, SessionState, Signal,
 };
 use seawall_store::{Act, Intent, SessionRecord, Write};
 
@@ -132,6 +132,7 @@ impl Core {
     async fn create(self: &Arc<Self>, mut spec: SessionSpec) -> Result<Session, ControlError> {
         spec.validate()?;
         let backend = self.backend(&spec.backend)?;
+        can_check(&spec, &backend)?;
         usable(&spec.backend, backend.health(), backend.error())?;
         let_in(&backend)?;
         let given = spec.name.is_some();
@@ -184,6 +185,8 @@ impl Core {
             failures: 0,
             state: SessionState::Pending,
             health: Health::Unknown,
+            started: false,
+            ready: false,
             exit: None,
             handle: None,
             created_at: self.clock.now(),
@@ -248,6 +251,21 @@ fn let_in(backend: &Backend) -> Result<(), ControlError> {
         breaker.ask().map_err(seawall_backend::Error::from)?;
     }
     Ok(())
+}
+
+/// What is to be asked of a session has to be something that its backend can ask (A5).
+fn can_check(spec: &SessionSpec, backend: &Backend) -> Result<(), ControlError> {
+    let info = backend.driver.info();
+    if info.has(Interface::Exec) {
+        return Ok(());
+    }
+    let health_check = matches!(spec.health_check, Some(HealthCheck::Command(_))) && !backend.engine_checks();
+    let health_check = health_check.then(|| "health_check".to_owned());
+    let execs = spec.probes.named().filter(|(_, probe)| matches!(probe.check, ProbeCheck::Exec(_)));
+    let fields = health_check.into_iter().chain(execs.map(|(name, _)| format!("probes.{name}.check.exec")));
+    let message = format!("the backend {} cannot run a command in a session (it does not export `exec`)", backend.name);
+    let problems: Vec<_> = fields.map(|field| Problem { field, message: message.clone() }).collect();
+    if problems.is_empty() { Ok(()) } else { Err(InvalidSpec { problems }.into()) }
 }
 
 /// B9.

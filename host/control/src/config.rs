@@ -36,6 +36,8 @@ pub struct ControlConfig {
     pub retry: Backoff,
     /// Health of backends.
     pub check: CheckConfig,
+    /// Probes of one backend's sessions that are under way at one time; others wait. Default 32.
+    pub probes_at_once: usize,
 }
 
 impl Default for ControlConfig {
@@ -52,6 +54,7 @@ impl Default for ControlConfig {
             healthy_uptime: Duration::from_secs(10),
             retry: Backoff { first: Duration::from_secs(1), most: Duration::from_secs(60) },
             check: CheckConfig::default(),
+            probes_at_once: 32,
         }
     }
 }
@@ -144,6 +147,9 @@ impl ControlConfig {
         if self.check.failures == 0 {
             refuse("check.failures", "at least 1");
         }
+        if !(1..=1000).contains(&self.probes_at_once) {
+            refuse("probes-at-once", "between 1 and 1000");
+        }
         if problems.is_empty() { Ok(()) } else { Err(InvalidSpec { problems }) }
     }
 }
@@ -167,6 +173,7 @@ mod tests {
             sweep_interval: Duration::ZERO,
             orphan_percent: 101,
             missing_percent: 101,
+            probes_at_once: 0,
             retry: Backoff { first: Duration::from_secs(2), most: Duration::from_secs(1) },
             ..ControlConfig::default()
         };
@@ -174,7 +181,13 @@ mod tests {
         let fields: Vec<_> = problems.iter().map(|problem| problem.field.as_str()).collect();
         assert_eq!(
             fields,
-            ["control.sweep-interval", "control.retry", "control.orphan-percent", "control.missing-percent"]
+            [
+                "control.sweep-interval",
+                "control.retry",
+                "control.orphan-percent",
+                "control.missing-percent",
+                "control.probes-at-once"
+            ]
         );
     }
 }

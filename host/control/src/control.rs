@@ -18,6 +18,7 @@ use crate::core::Core;
 use crate::counts::{Counts, EventCount};
 use crate::draft::{Marks, is_live, key};
 use crate::plan::{Action, plan};
+use crate::probe::beginning;
 use crate::state::{Entry, Resolved, Sessions};
 use crate::worker::kick;
 use crate::{BackendStatus, ControlConfig, ControlError, Overview, StartError};
@@ -77,7 +78,10 @@ impl Control {
             } else {
                 None
             };
-            let marks = Marks { doubt: doubt.map(Into::into), ..Marks::default() };
+            let engine_checks = core.backends.get(record.backend()).is_some_and(|backend| backend.engine_checks());
+            // What was concluded stands until there is a new conclusion.
+            let probed = beginning(&record.spec, engine_checks).health.map(|_| record.health);
+            let marks = Marks { doubt: doubt.map(Into::into), probed, ..Marks::default() };
             let intent = intents.remove(&record.id);
             core.sessions.insert(Entry::new(record, intent, marks));
         }

@@ -37,7 +37,12 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn context(&self, usable: bool) -> Context<'_> {
-        Context { now: self.clock.now(), jitter: rand::random(), usable, config: &self.config }
+        Context { now: self.clock.now(), jitter: rand::random(), usable, engine_checks: false, config: &self.config }
+    }
+
+    /// The same, for what is about sessions that this backend runs.
+    pub(crate) fn context_of(&self, backend: &Backend) -> Context<'_> {
+        Context { engine_checks: backend.engine_checks(), ..self.context(backend.health().usable()) }
     }
 
     pub(crate) fn backend(&self, name: &BackendName) -> Result<Arc<Backend>, ControlError> {

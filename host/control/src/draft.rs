@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seawall_backend::Error;
-use seawall_model::{Desired, Incarnation, Key, SessionState, Timestamp};
+use seawall_model::{Desired, Health, Incarnation, Key, RestartPolicy, SessionState, Timestamp};
 use seawall_store::{Act, Event, Intent, SessionRecord, Write};
 
 use crate::ControlConfig;
+use crate::probe::Fault;
 
 /// What is known only while the daemon runs: worth nothing after a restart, and safe to have forgotten.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,6 +35,16 @@ pub(crate) struct Marks {
     pub(crate) attempts: u32,
     /// No act before this.
     pub(crate) retry_at: Option<Timestamp>,
+    /// The health that the backend tells.
+    pub(crate) told: Health,
+    /// The health that the host's probes came to, where they look after that.
+    pub(crate) probed: Option<Health>,
+    /// Why it is unhealthy, as far as this daemon has seen it become so.
+    pub(crate) fault: Option<Fault>,
+    /// Since when it is healthy.
+    pub(crate) healthy_since: Option<Timestamp>,
+    /// How long it was healthy before it became unhealthy.
+    pub(crate) healthy_for: Duration,
     /// How often it was looked at since the last act; spaces out the quick looks.
     pub(crate) looks: u32,
 }
@@ -60,6 +71,8 @@ pub(crate) struct Context<'a> {
     pub(crate) jitter: f64,
     /// Whether new workloads may be placed on the backend (B9).
     pub(crate) usable: bool,
+    /// The backend's engine carries out health checks by itself.
+    pub(crate) engine_checks: bool,
     /// Settings.
     pub(crate) config: &'a ControlConfig,
 }
@@ -102,7 +115,9 @@ impl Draft {
     pub(crate) fn next_incarnation(&mut self) {
         self.record.incarnation = self.record.incarnation.saturating_add(1);
         self.record.state = SessionState::Pending;
-        self.record.health = seawall_model::Health::Unknown;
+        self.record.health = Health::Unknown;
+        self.record.started = false;
+        self.record.ready = false;
         self.record.started_at = None;
         self.record.finished_at = None;
         self.record.restart_at = None;
@@ -116,7 +131,22 @@ impl Draft {
 
     /// The user, or the daemon for the user, asked for it to end.
     pub(crate) fn asked_to_end(&self) -> bool {
-        self.record.desired != Desired::Running || matches!(self.open(), Some(Act::Stop { .. }))
+        self.record.desired != Desired::Running
+    }
+
+    /// It is ended for being unhealthy, and will be started again.
+    pub(crate) fn ends_unhealthy(&self) -> bool {
+        self.record.desired == Desired::Running && matches!(self.open(), Some(Act::Stop { .. }))
+    }
+
+    /// The restart policy starts it again after one more failure.
+    pub(crate) fn comes_back(&self, context: &Context<'_>) -> bool {
+        let before = if self.marks.healthy_for >= context.config.healthy_uptime { 0 } else { self.record.failures };
+        match self.record.spec.restart {
+            RestartPolicy::Never => false,
+            RestartPolicy::OnFailure { max } => max.is_none_or(|max| before < max),
+            RestartPolicy::Always => true,
+        }
     }
 }
 

@@ -49,6 +49,10 @@ kinds! {
     SessionHealthy = "session.healthy",
     /// Its health check fails.
     SessionUnhealthy = "session.unhealthy",
+    /// Its probes say that it may be given work.
+    SessionReady = "session.ready",
+    /// Its readiness probe says that it may not.
+    SessionNotReady = "session.not_ready",
     /// A function of the plugin faulted about it too often, and is left alone about it for a while.
     SessionQuarantined = "session.quarantined",
     /// A function that was left alone about it answered about it.

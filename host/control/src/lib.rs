@@ -14,7 +14,7 @@
 //! backend is asked. *Unknown is not gone.* An error from a backend changes nothing but what is shown; a workload that
 //! one answer leaves out is only missing until a complete listing that began later confirms it.
 //!
-//! Tasks: one sweep, one check and one listener to the bulkhead for each backend, which may come and go
+//! Tasks: one sweep, one check, one prober and one listener to the bulkhead for each backend, which may come and go
 //! ([`Control::change_backends`]); one worker for each session that has work and none for an idle one. All are joined by
 //! [`Control::shutdown`].
 //!
@@ -44,6 +44,9 @@ mod look;
 mod observe;
 mod orphans;
 mod plan;
+mod probe;
+mod probe_run;
+mod prober;
 mod secrets;
 mod settle;
 mod shutdown;
@@ -64,6 +67,7 @@ pub use events::EVENT_KINDS;
 pub use gc::{Cleanup, Fate, Gc, Orphan};
 pub use health::{BackendHealth, BackendStatus, Condition};
 pub use look::{Look, LookKind};
+pub use probe::Role;
 pub use shutdown::Shutdown;
 pub use summary::{BackendCondition, Overview, Phase, Summary};
-pub use why::{KnownBackend, LastError, Observed, OpenAct, Restart, Retry, Why, WhyBackend};
+pub use why::{KnownBackend, LastError, LastProbe, Observed, OpenAct, ProbeResult, Restart, Retry, Why, WhyBackend};

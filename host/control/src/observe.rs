@@ -4,8 +4,9 @@
 use seawall_model::{Exit, Health, Incarnation, Redactor, RestartPolicy, SessionState, State, Status, Timestamp};
 use seawall_store::Act;
 
-use crate::draft::{Context, Draft, is_live};
+use crate::draft::{Context, Draft, Marks, is_live};
 use crate::events::{Kind, of_session};
+use crate::probe::{Fault, Verdict, beginning};
 
 /// The answer changes nothing that is known: most answers of most sweeps.
 pub(crate) fn is_news(session: &crate::state::Cell, status: &Status) -> bool {
@@ -19,7 +20,8 @@ pub(crate) fn is_news(session: &crate::state::Cell, status: &Status) -> bool {
     let same_handle = status.handle.is_none() || status.handle == record.handle;
     let settled = !matches!(session.intent.as_ref().map(|intent| intent.act), Some(Act::Create | Act::Start));
     let certain = !marks.missing && !marks.look && marks.doubt.is_none();
-    !(same_state && same_handle && settled && certain && record.health == status.health)
+    let same_health = marks.told == status.health && record.health == merged(marks);
+    !(same_state && same_handle && settled && certain && same_health)
 }
 
 /// Takes in what the backend says of the workload of the record's incarnation.
@@ -55,8 +57,13 @@ pub(crate) fn observed(session: &mut Draft, status: &Status, context: &Context<'
             if first {
                 let message = format!("incarnation {} runs", session.record.incarnation);
                 tell(session, Kind::SessionStarted, message, context);
+                let beginning = beginning(&session.record.spec, context.engine_checks);
+                session.record.started = beginning.started;
+                session.record.ready = beginning.ready;
+                session.marks.probed = beginning.health;
             }
-            health(session, status.health, context);
+            session.marks.told = status.health;
+            health(session, context);
             settle(session, |act| matches!(act, Act::Create | Act::Start));
         }
         State::Exited | State::Dead => {
@@ -94,16 +101,19 @@ fn ended(session: &mut Draft, mut exit: Exit, context: &Context<'_>) {
     // What an engine says of an end may repeat what it was given.
     exit.message = exit.message.map(|message| clean(session, message));
     let asked = session.asked_to_end();
-    let (state, kind) = classify(&exit, asked);
-    let message = format!("incarnation {}: {exit}", session.record.incarnation);
+    let unhealthy = session.ends_unhealthy();
+    let (state, kind) = classify(&exit, asked, unhealthy);
+    let ended = if unhealthy { format!("ended for being unhealthy: {exit}") } else { exit.to_string() };
+    let message = format!("incarnation {}: {ended}", session.record.incarnation);
 
     became(session, state);
     session.record.health = Health::Unknown;
+    session.record.ready = false;
     session.record.finished_at = Some(finished_at);
     session.intent = None;
     session.marks.retry_at = None;
     session.marks.attempts = 0;
-    let failed = !exit.success();
+    let failed = unhealthy || !exit.success();
     session.record.exit = Some(exit);
     tell(session, kind, message, context);
     if asked {
@@ -112,14 +122,16 @@ fn ended(session: &mut Draft, mut exit: Exit, context: &Context<'_>) {
     }
 
     let uptime = session.record.started_at.map(|started| finished_at.since(started)).unwrap_or_default();
-    if uptime >= context.config.healthy_uptime {
+    // One that runs for hours and is never healthy has not done well.
+    let did_well = if unhealthy { session.marks.healthy_for } else { uptime };
+    if did_well >= context.config.healthy_uptime {
         session.record.failures = 0;
     }
     // With `always` an end with 0 counts too: it is what the backoff and its reset go by.
     if failed || session.record.spec.restart == RestartPolicy::Always {
         session.record.failures = session.record.failures.saturating_add(1);
     }
-    restart(session, failed, context);
+    restart(session, failed, ended, context);
 }
 
 /// Not before this incarnation was begun, as far as that is known, and not after now: a start in the last century, or an
@@ -139,9 +151,11 @@ fn clean(session: &Draft, text: String) -> String {
     }
 }
 
-/// A3: exit 0, or asked to, is `stopped`; nobody can say is `lost`; all else is `failed`.
-fn classify(exit: &Exit, asked: bool) -> (SessionState, Kind) {
-    if asked || exit.success() {
+/// A3: ended for being unhealthy is `failed`; exit 0, or asked to, is `stopped`; nobody can say is `lost`; all else is `failed`.
+fn classify(exit: &Exit, asked: bool, unhealthy: bool) -> (SessionState, Kind) {
+    if unhealthy {
+        (SessionState::Failed, Kind::SessionFailed)
+    } else if asked || exit.success() {
         (SessionState::Stopped, Kind::SessionStopped)
     } else if exit.unknown() {
         (SessionState::Lost, Kind::SessionLost)
@@ -152,7 +166,7 @@ fn classify(exit: &Exit, asked: bool) -> (SessionState, Kind) {
     }
 }
 
-fn restart(session: &mut Draft, failed: bool, context: &Context<'_>) {
+fn restart(session: &mut Draft, failed: bool, ended: String, context: &Context<'_>) {
     let failures = session.record.failures;
     let again = match session.record.spec.restart {
         RestartPolicy::Never => false,
@@ -163,8 +177,7 @@ fn restart(session: &mut Draft, failed: bool, context: &Context<'_>) {
         let delay = context.config.restart.delay(failures, context.jitter);
         session.record.state = SessionState::Restarting;
         session.record.restart_at = Some(context.now + delay);
-        let reason = session.record.exit.as_ref().map(ToString::to_string).unwrap_or_default();
-        session.record.reason = Some(reason);
+        session.record.reason = Some(ended);
         let message = format!("incarnation {} follows in {} ms", session.record.incarnation + 1, delay.as_millis());
         tell(session, Kind::SessionRestarting, message, context);
     } else if let (true, RestartPolicy::OnFailure { max: Some(max) }) = (failed, session.record.spec.restart) {
@@ -173,17 +186,58 @@ fn restart(session: &mut Draft, failed: bool, context: &Context<'_>) {
     }
 }
 
-fn health(session: &mut Draft, health: Health, context: &Context<'_>) {
+/// Takes in what the host's probes of the incarnation that runs came to.
+pub(crate) fn probed(session: &mut Draft, verdict: &Verdict, context: &Context<'_>) {
+    session.record.started = verdict.started;
+    if std::mem::replace(&mut session.record.ready, verdict.ready) != verdict.ready {
+        let (kind, message) = match verdict.ready {
+            true => (Kind::SessionReady, "it may be given work"),
+            false => (Kind::SessionNotReady, "its readiness probe fails"),
+        };
+        tell(session, kind, message.to_owned(), context);
+    }
+    session.marks.probed = verdict.health;
+    session.marks.fault.clone_from(&verdict.fault);
+    health(session, context);
+}
+
+/// The worse of what the backend tells and what the host found out.
+fn merged(marks: &Marks) -> Health {
+    match (marks.told, marks.probed) {
+        (told, None) => told,
+        (Health::Unhealthy, _) | (_, Some(Health::Unhealthy)) => Health::Unhealthy,
+        (Health::Unknown, _) => Health::Unknown,
+        (Health::Starting, _) => Health::Starting,
+        (Health::Healthy, Some(probed)) => probed,
+    }
+}
+
+fn health(session: &mut Draft, context: &Context<'_>) {
+    let health = merged(&session.marks);
     let before = std::mem::replace(&mut session.record.health, health);
-    match (before, health) {
-        (Health::Unhealthy, Health::Healthy) => {
+    if health != Health::Unhealthy {
+        session.marks.fault = None;
+        session.record.reason = None;
+        if health == Health::Healthy {
+            session.marks.healthy_since.get_or_insert(context.now);
+        }
+        if (before, health) == (Health::Unhealthy, Health::Healthy) {
             tell(session, Kind::SessionHealthy, "its health check passes again".to_owned(), context);
         }
-        (before, Health::Unhealthy) if before != Health::Unhealthy => {
-            tell(session, Kind::SessionUnhealthy, "its health check fails".to_owned(), context);
-        }
-        _ => {}
+        return;
     }
+    if session.marks.told == Health::Unhealthy && session.marks.fault.is_none() {
+        let restart = session.record.spec.restart_unhealthy;
+        session.marks.fault = Some(Fault { why: "its health check fails".into(), restart });
+    }
+    let why = session.marks.fault.as_ref().map(|fault| fault.why.to_string());
+    if before != Health::Unhealthy {
+        let healthy_for = session.marks.healthy_since.take().map(|since| context.now.since(since));
+        session.marks.healthy_for = healthy_for.unwrap_or_default();
+        let message = why.clone().unwrap_or_else(|| "its health check fails".to_owned());
+        tell(session, Kind::SessionUnhealthy, message, context);
+    }
+    session.record.reason = why.or_else(|| session.record.reason.take());
 }
 
 fn became(session: &mut Draft, state: SessionState) {

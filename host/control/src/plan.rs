@@ -6,7 +6,7 @@
 //!   running    pending     remove the incarnation before, then create
 //!              created     start
 //!              restarting  wait for the backoff, then the next incarnation
-//!              running     rest
+//!              running     rest; unhealthy and to be started again: as if wanted stopped
 //!   stopped    pending     remove what an open create may have made, then `stopped`
 //!              created     remove, then `stopped`
 //!              restarting  `stopped`
@@ -94,10 +94,17 @@ fn wanted_running(session: &Draft, context: &Context<'_>) -> Action {
             Some(at) if ahead(at, context.config.restart.most, context) => Action::WaitUntil(at),
             _ => Action::Next,
         },
+        SessionState::Running | SessionState::Paused if is_to_be_replaced(session, context) => stop(session, context),
         // `Unknown` is what is shown, never what is recorded.
         SessionState::Running | SessionState::Paused | SessionState::Unknown => Action::Rest,
         SessionState::Stopped | SessionState::Failed | SessionState::Lost => settled(session),
     }
+}
+
+/// It is unhealthy, and is ended to be started again; never if nothing would start it.
+fn is_to_be_replaced(session: &Draft, context: &Context<'_>) -> bool {
+    let faulty = session.marks.fault.as_ref().is_some_and(|fault| fault.restart);
+    session.ends_unhealthy() || (faulty && session.comes_back(context))
 }
 
 fn wanted_stopped(session: &Draft, context: &Context<'_>) -> Action {

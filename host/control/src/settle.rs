@@ -100,6 +100,10 @@ pub(crate) fn advance(session: &mut Draft, context: &Context<'_>) -> Step {
                 session.marks.signalled = false;
                 session.marks.killed_at = None;
                 session.intend(incarnation, Act::Stop { signal, kill_at }, context.now);
+                if let Some(fault) = session.marks.fault.clone().filter(|_| session.ends_unhealthy()) {
+                    let message = format!("{}; SIGKILL follows at {kill_at}, then the next incarnation", fault.why);
+                    tell(session, Kind::SessionStopping, message, context);
+                }
             }
             Action::Next => {
                 session.record.restarts = session.record.restarts.saturating_add(1);

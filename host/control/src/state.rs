@@ -7,14 +7,16 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use seawall_backend::trace;
-use seawall_model::{BackendName, Session, SessionId, SessionName, SessionSpec, SessionState, Timestamp, TraceId};
+use seawall_model::{
+    BackendName, Incarnation, Session, SessionId, SessionName, SessionSpec, SessionState, Timestamp, TraceId,
+};
 use seawall_store::{Intent, SessionRecord};
 use tokio::sync::{Notify, watch};
 
 use crate::change::Right;
 use crate::draft::{Draft, Marks};
 use crate::look::Seen;
-use crate::why::LastError;
+use crate::why::{LastError, LastProbe};
 
 /// A session.
 pub(crate) struct Entry {
@@ -53,6 +55,8 @@ pub(crate) struct Cell {
     pub(crate) cause: Option<TraceId>,
     /// What went wrong of late in calls about it, oldest first.
     pub(crate) errors: VecDeque<LastError>,
+    /// What its probes last came to, of this incarnation.
+    probes: (Incarnation, Vec<LastProbe>),
 }
 
 impl Entry {
@@ -73,6 +77,7 @@ impl Entry {
                 seen: None,
                 cause: None,
                 errors: VecDeque::new(),
+                probes: (0, Vec::new()),
             }),
             commit: Arc::default(),
             changed: watch::Sender::new(()),
@@ -138,6 +143,24 @@ impl Cell {
         self.errors.push_back(LastError { at, times: 1, function, message, trace_id });
     }
 
+    /// Remembers what a probe came to.
+    pub(crate) fn probed(&mut self, incarnation: Incarnation, last: LastProbe) {
+        let (of, probes) = &mut self.probes;
+        if std::mem::replace(of, incarnation) != incarnation {
+            probes.clear();
+        }
+        match probes.iter_mut().find(|probe| probe.probe == last.probe) {
+            Some(probe) => *probe = last,
+            None => probes.push(last),
+        }
+    }
+
+    /// What the probes of the record's incarnation last came to.
+    pub(crate) fn probes(&self) -> &[LastProbe] {
+        let (of, probes) = &self.probes;
+        if *of == self.record.incarnation { probes } else { &[] }
+    }
+
     /// To work out a change on.
     pub(crate) fn draft(&self) -> Draft {
         Draft {
@@ -171,6 +194,7 @@ impl Cell {
             state,
             last_state: unknown.then_some(record.state),
             health: if unknown { seawall_model::Health::Unknown } else { record.health },
+            ready: record.ready,
             exit: record.exit.clone(),
             incarnation: record.incarnation,
             restarts: record.restarts,

@@ -256,7 +256,7 @@ impl Sweep {
     /// Takes in what was seen, all changes in one write. A session that changed since, or is about to, is left out: its
     /// worker knows better, and the next sweep comes.
     async fn take_in(&self, sights: Vec<(Question, Sight)>) {
-        let context = self.core.context(self.backend.health().usable());
+        let context = self.core.context_of(&self.backend);
         let (mut writes, mut changes) = (Vec::new(), Vec::new());
         for (Question { entry, version, .. }, sight) in sights {
             let current = |cell: &Cell| cell.version == version && !cell.acting;
@@ -400,11 +400,12 @@ async fn keep(core: Arc<Core>, backend: Arc<Backend>, writes: Vec<Write>, change
         return;
     }
     backend.clear(ConditionKind::StoreFailed);
-    let context = core.context(backend.health().usable());
+    let context = core.context_of(&backend);
     for change in changes {
         let entry = Arc::clone(&change.entry);
         let work = plan(&change.draft, &context) != Action::Rest;
         change.publish(None);
+        backend.probes.changed(&entry);
         if work || entry.with(|cell| cell.working) {
             kick(&core, &entry);
         }

@@ -1,19 +1,25 @@
 //! Why a session is as it is: the whole chain from what is wanted to what stands in the way, in one look.
 //!
-//! One part for each link, so that a link that comes later is one part more. Nothing is asked of a backend.
+//! One part for each link, so that a link that comes later is one part more. Nothing is asked of a backend; how the
+//! health check went that its engine made is a question of its own, which is not waited for long.
 
-use seawall_backend::BulkheadStatus;
+use std::time::Duration;
+
 use seawall_backend::breaker::BreakerState;
 use seawall_backend::quarantine::Quarantined;
+use seawall_backend::{BulkheadStatus, ExecutionBackend as _};
 use seawall_model::{
-    BackendName, Desired, Exit, Incarnation, RestartPolicy, SessionId, SessionName, SessionState, Timestamp, TraceId,
+    BackendName, CheckResult, Desired, Exit, Health, Incarnation, RestartPolicy, SessionId, SessionName, SessionState,
+    Timestamp, TraceId,
 };
 use seawall_store::{Act, SessionRecord};
 use serde::{Deserialize, Serialize};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, call};
 use crate::control::Control;
+use crate::draft::key;
 use crate::look::Look;
+use crate::probe::{Outcome, Role};
 use crate::state::Cell;
 use crate::{BackendHealth, Condition};
 
@@ -33,6 +39,12 @@ pub struct Why {
     /// What was begun and has not come to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<OpenAct>,
+    /// What its probes last came to, those that the host carries out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<LastProbe>,
+    /// How the newest health check went that the backend's engine made, of a session that is not healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_check: Option<CheckResult>,
     /// What is tried again, and when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
@@ -70,6 +82,47 @@ pub struct Observed {
     /// Why the state is as it is, where a word is not enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// What a probe last came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastProbe {
+    /// Which.
+    pub probe: Role,
+    /// What it came to.
+    pub result: ProbeResult,
+    /// When.
+    pub at: Timestamp,
+    /// Why, where it did not pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Successes in a row.
+    pub successes: u32,
+    /// Failures in a row.
+    pub failures: u32,
+}
+
+/// What a probe came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeResult {
+    /// The session answered well.
+    Passed,
+    /// It did not.
+    Failed,
+    /// It could not be asked, which counts as nothing.
+    Unknown,
+}
+
+impl LastProbe {
+    pub(crate) fn new(probe: Role, outcome: &Outcome, at: Timestamp, successes: u32, failures: u32) -> Self {
+        let (result, message) = match outcome {
+            Outcome::Passed => (ProbeResult::Passed, None),
+            Outcome::Failed(why) => (ProbeResult::Failed, Some(why.clone())),
+            Outcome::Unknown(why) => (ProbeResult::Unknown, Some(why.clone())),
+        };
+        Self { probe, result, at, message, successes, failures }
+    }
 }
 
 /// An open intent.
@@ -160,12 +213,26 @@ pub struct LastError {
     pub trace_id: Option<TraceId>,
 }
 
+/// An explanation that is not complete is better than one that does not come.
+const SOON: Duration = Duration::from_secs(1);
+
 impl Control {
     /// Why a session is as it is. `None`: there is none.
     pub fn why(&self, id: &SessionId) -> Option<Why> {
         let entry = self.core.sessions.get(id)?;
         let backend = self.core.backends.get(&entry.backend);
         Some(entry.with(|cell| explain(cell, backend.as_deref(), self.core.clock.now())))
+    }
+
+    /// How the newest health check went that the backend's engine made, of a session that runs and is not healthy. `None`
+    /// too if the engine does not say so soon.
+    pub async fn last_check(&self, id: &SessionId) -> Option<CheckResult> {
+        let entry = self.core.sessions.get(id)?;
+        let backend = self.core.backends.get(&entry.backend).filter(|backend| backend.engine_checks())?;
+        let ill = |cell: &mut Cell| matches!(cell.session().health, Health::Unhealthy | Health::Starting);
+        let key = entry.with(|cell| ill(cell).then(|| key(&cell.record)))?;
+        let last = call("health-checks.last", backend.driver.last_health_check(&key));
+        tokio::time::timeout(SOON, last).await.ok()?.ok()?
     }
 }
 
@@ -193,6 +260,8 @@ fn explain(cell: &Cell, backend: Option<&Backend>, now: Timestamp) -> Why {
             incarnation: intent.incarnation,
             since: intent.since,
         }),
+        probes: cell.probes().to_vec(),
+        last_check: None,
         retry: (marks.attempts > 0 || at.is_some()).then_some(Retry { failed: marks.attempts, at }),
         exit: record.exit.clone(),
         restart: restart(record),
@@ -244,7 +313,10 @@ fn summary(why: &Why) -> String {
             (Some(exit), None) => format!("it is {state}: {exit}"),
             (None, None) => format!("it is {state}"),
         },
-        (SessionState::Running | SessionState::Paused, Desired::Running) => "it runs, as it is wanted to".to_owned(),
+        (state @ (SessionState::Running | SessionState::Paused), Desired::Running) => match reason {
+            Some(reason) => format!("it is {state}, and unhealthy: {reason}"),
+            None => "it runs, as it is wanted to".to_owned(),
+        },
         (state, _) => match (&why.retry, reason) {
             (Some(_), Some(reason)) => format!("it is {state} and tried again: {reason}"),
             (None, Some(reason)) => format!("it is {state}: {reason}"),

@@ -20,6 +20,7 @@ use crate::draft::key;
 use crate::events::{Kind, of_session};
 use crate::hints::next_look;
 use crate::look::Seen;
+use crate::probe::for_backend;
 use crate::settle::{Call, Outcome, Step, advance, settle};
 use crate::state::Entry;
 
@@ -132,7 +133,7 @@ impl Worker {
         let Some(mut change) = Change::begin(entry, entry.commit().await, |_| true) else { return Ok(None) };
         // Once the session cannot be changed by others: who removes the backend changes it afterwards.
         let there = core.backends.get(&entry.backend).map(|backend| self.backend = backend).is_some();
-        let context = core.context(self.backend.health().usable());
+        let context = core.context_of(&self.backend);
 
         let mut missing = false;
         if let Some((call, outcome)) = ended {
@@ -154,10 +155,12 @@ impl Worker {
             core.write(vec![Write::DeleteSession(entry.id.clone()), Write::Event(event)]).await?;
             core.sessions.remove(entry);
             change.bury();
+            self.backend.probes.changed(entry);
             return Ok(step);
         }
         core.write(change.writes()).await?;
         change.publish(Some(matches!(step, Some(Step::Call(_)))));
+        self.backend.probes.changed(entry);
         if missing {
             self.backend.hints.list();
         }
@@ -191,7 +194,10 @@ impl Worker {
         let (driver, record) = (&self.backend.driver, self.entry.with(|cell| Arc::clone(&cell.record)));
         let key = key(&record);
         match what {
-            Call::Create => call("create", driver.create(&key, &record.name, &record.spec)).await.map(Some),
+            Call::Create => {
+                let spec = for_backend(&record.spec, self.backend.engine_checks());
+                call("create", driver.create(&key, &record.name, &spec)).await.map(Some)
+            }
             Call::Start => call("start", driver.start(&key)).await.map(Some),
             Call::Signal(signal) => call("signal", driver.signal(&key, *signal)).await.map(|()| None),
             Call::Remove(incarnation) => {

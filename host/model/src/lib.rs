@@ -4,6 +4,7 @@
 //! No async, no I/O, no clock: whatever needs the time is given it.
 
 mod exit;
+mod health;
 mod id;
 mod redact;
 mod redactor;
@@ -16,18 +17,19 @@ mod trace;
 mod units;
 
 pub use exit::Exit;
+pub use health::{ExecCheck, HealthCheck, HealthCommand, HttpCheck, Probe, ProbeCheck, Probes, TcpCheck, address};
 pub use id::{BackendName, Incarnation, InvalidName, SessionId, SessionName, StoreId};
 pub use redact::Secret;
 pub use redactor::Redactor;
 pub use session::{Desired, Session, SessionState};
 pub use signal::{InvalidSignal, Signal};
 pub use spec::{
-    HealthCheck, HealthCommand, InvalidSpec, LogLimits, Mount, MountSource, Network, Port, Problem, Protocol,
-    Resources, RestartPolicy, SessionSpec, Ulimit,
+    InvalidSpec, LogLimits, Mount, MountSource, Network, Port, Problem, Protocol, Resources, RestartPolicy,
+    SessionSpec, Ulimit,
 };
 pub use status::{
-    CheckResult, CommandEnd, ExecOptions, Found, Health, Inspection, Key, LogOptions, Page, Report, State, Status, Unknown,
-    Workload,
+    CheckResult, CommandEnd, ExecOptions, Found, Health, Inspection, Key, LogOptions, Page, Report, State, Status,
+    Unknown, Workload,
 };
 pub use text::{is_deceptive, one_line};
 pub use trace::TraceId;

@@ -113,6 +113,9 @@ pub struct Session {
     pub last_state: Option<SessionState>,
     /// How well it runs.
     pub health: Health,
+    /// It runs and may be given work: its startup and its readiness probe pass, where it has these.
+    #[serde(default)]
+    pub ready: bool,
     /// How the newest incarnation that ended did so.
     pub exit: Option<Exit>,
     /// How many times it was started; 0 if never.

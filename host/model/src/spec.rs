@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{BackendName, Cpus, Secret, SessionName, Signal, Size};
+use crate::{BackendName, Cpus, HealthCheck, Probes, Secret, SessionName, Signal, Size, health};
 
 /// What a session is asked to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +75,13 @@ pub struct SessionSpec {
     /// How its health is found out. Absent: what the image says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,
+    /// A health check that fails starts it again by its restart policy, as a liveness probe does. In Docker, and here
+    /// unless it is asked for, nothing follows from health.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub restart_unhealthy: bool,
+    /// What the host asks it while it runs.
+    #[serde(default, skip_serializing_if = "Probes::is_empty")]
+    pub probes: Probes,
     /// Bounds on its log.
     #[serde(default, skip_serializing_if = "LogLimits::is_empty")]
     pub logs: LogLimits,
@@ -115,6 +122,8 @@ impl SessionSpec {
             stop_grace: None,
             restart: RestartPolicy::default(),
             health_check: None,
+            restart_unhealthy: false,
+            probes: Probes::default(),
             logs: LogLimits::default(),
             options: serde_json::Map::new(),
         }
@@ -124,7 +133,7 @@ impl SessionSpec {
     #[must_use]
     pub fn redacted(&self) -> Self {
         let mut shown = self.clone();
-        for value in shown.env.values_mut() {
+        for value in shown.env.values_mut().chain(shown.probes.secrets()) {
             *value = Secret::new(Secret::REDACTED);
         }
         shown
@@ -204,11 +213,7 @@ impl SessionSpec {
                 refuse(format!("ports[{at}].container"), "a port from 1 to 65535");
             }
         }
-        if let Some(HealthCheck::Command(check)) = &self.health_check
-            && check.command.is_empty()
-        {
-            refuse("health_check.command".to_owned(), "a program and its arguments");
-        }
+        health::check(self, &mut refuse);
         if self.stop_grace.is_some_and(|grace| grace > MAX_GRACE) {
             refuse("stop_grace".to_owned(), "at most 1 h");
         }
@@ -422,44 +427,6 @@ pub struct Port {
     /// Absent: TCP.
     #[serde(default)]
     pub protocol: Protocol,
-}
-
-/// How health is found out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HealthCheck {
-    /// Not at all, whatever the image says: running is healthy.
-    Disabled,
-    /// By a command in the session.
-    Command(HealthCommand),
-}
-
-/// A command whose exit code is the health.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HealthCommand {
-    /// Program and arguments.
-    pub command: Vec<String>,
-    /// Between two checks.
-    #[serde(with = "humantime_serde", default = "thirty_seconds")]
-    pub interval: Duration,
-    /// A check that takes longer failed.
-    #[serde(with = "humantime_serde", default = "thirty_seconds")]
-    pub timeout: Duration,
-    /// Failures this soon after the start do not count.
-    #[serde(with = "humantime_serde", default)]
-    pub start_period: Duration,
-    /// This many failures in a row make it unhealthy.
-    #[serde(default = "three")]
-    pub retries: u32,
-}
-
-fn thirty_seconds() -> Duration {
-    Duration::from_secs(30)
-}
-
-fn three() -> u32 {
-    3
 }
 
 /// Bounds on a session's log.

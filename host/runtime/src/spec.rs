@@ -1,5 +1,5 @@
 //! A session's spec in the words of `wit/backend/types.wit`. Every field that is a backend's affair is in it; restart
-//! policy and grace are the host's and are not.
+//! policy, grace and probes are the host's and are not.
 
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub(crate) fn to_guest(key: &Key, name: &SessionName, spec: &SessionSpec) -> wit
         stop_grace: _,
         restart: _,
         health_check,
+        restart_unhealthy: _,
+        probes: _,
         logs,
         options,
     } = spec;

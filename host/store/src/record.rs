@@ -27,6 +27,10 @@ pub struct SessionRecord {
     pub state: SessionState,
     /// The health last known.
     pub health: Health,
+    /// The newest incarnation has passed its startup probe.
+    pub started: bool,
+    /// The newest incarnation may be given work.
+    pub ready: bool,
     /// How the newest incarnation that ended did so.
     pub exit: Option<Exit>,
     /// What the backend gave for the newest incarnation.

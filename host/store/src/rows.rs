@@ -44,6 +44,10 @@ struct Status {
     failures: u32,
     state: SessionState,
     health: Health,
+    #[serde(default)]
+    started: bool,
+    #[serde(default)]
+    ready: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     exit: Option<Exit>,
     created_at: Timestamp,
@@ -82,6 +86,8 @@ fn session_row(record: SessionRecord) -> Result<SessionRow, Error> {
         failures: record.failures,
         state: record.state,
         health: record.health,
+        started: record.started,
+        ready: record.ready,
         exit: record.exit.clone(),
         created_at: record.created_at,
         started_at: record.started_at,
@@ -139,6 +145,8 @@ fn session(row: &SqliteRow) -> Result<SessionRecord, BadRow> {
         failures: status.failures,
         state: status.state,
         health: status.health,
+        started: status.started,
+        ready: status.ready,
         exit: status.exit,
         handle: row.try_get("handle")?,
         created_at: status.created_at,

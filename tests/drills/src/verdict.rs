@@ -184,6 +184,8 @@ mod tests {
             failures: 0,
             state,
             health: Health::Unknown,
+            started: false,
+            ready: false,
             exit: None,
             handle: None,
             created_at: Timestamp::from_millis(1),

@@ -7,7 +7,7 @@ use seawall_model::{Desired, SessionState};
 use seawall_store::Write;
 
 use super::fake::{Chaos, Plans};
-use super::house::{House, code, drivers, restarting, spec};
+use super::house::{House, TASKS, code, drivers, restarting, spec};
 use crate::{ControlConfig, ControlError};
 
 #[tokio::test(start_paused = true)]
@@ -23,7 +23,7 @@ async fn running_sessions_are_adopted_and_none_is_restarted() {
         assert_eq!(after, *session);
     }
     assert_eq!((house.fake.calls("create"), house.fake.calls("start"), house.fake.calls("remove")), (2, 2, 0));
-    house.eventually("three tasks", || house.control.core.tasks.len() == 3).await;
+    house.eventually("no task but the backend's", || house.control.core.tasks.len() == TASKS).await;
     house.told("backend.adopted", 1).await;
     house.done().await;
 }
@@ -153,6 +153,6 @@ async fn ten_thousand_sessions_are_adopted_by_ten_batches_a_sweep() {
     let sweeps = (house.fake.calls("inspect") - asked) / 10;
     assert!((3..=5).contains(&sweeps), "{sweeps}");
     assert_eq!(house.store.stats().batches, batches);
-    assert_eq!(house.control.core.tasks.len(), 3);
+    assert_eq!(house.control.core.tasks.len(), TASKS);
     house.done().await;
 }

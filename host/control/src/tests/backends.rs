@@ -10,7 +10,7 @@ use seawall_model::{Session, SessionState};
 use seawall_store::Store;
 
 use super::fake::{Chaos, Fake, Plans};
-use super::house::{House, behind, code, drivers, name, restarting, spec};
+use super::house::{House, TASKS, behind, code, drivers, name, restarting, spec};
 use crate::{BackendChange, BackendHealth, Backoff, Control, ControlConfig, ControlError, Shutdown};
 
 fn put(driver: &Arc<Bulkhead<dyn ExecutionBackend>>) -> BTreeMap<seawall_model::BackendName, BackendChange> {
@@ -54,7 +54,7 @@ async fn sessions_of_a_restarted_backend_go_on_untouched() {
     assert_eq!((status.generation, status.health), (2, BackendHealth::Healthy));
     house.told("backend.restarted", 1).await;
     house.told("backend.adopted", 0).await;
-    assert_eq!(house.control.core.tasks.len(), 3, "a task of the old one is left");
+    assert_eq!(house.control.core.tasks.len(), TASKS, "a task of the old one is left");
     house.done().await;
 }
 

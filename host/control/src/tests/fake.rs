@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use seawall_backend::{Error, ExecutionBackend, Info};
+use seawall_backend::{Error, ExecEvent, Execution, ExecutionBackend, Info, Interface};
 use seawall_model::{
-    Exit, Found, Health, Incarnation, Inspection, Key, Page, Report, SessionId, SessionName, SessionSpec, Signal,
-    State, Status, Timestamp, Workload,
+    CheckResult, CommandEnd, ExecOptions, Exit, Found, Health, Incarnation, Inspection, Key, Page, Report, SessionId,
+    SessionName, SessionSpec, Signal, State, Status, Timestamp, Workload,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -70,6 +70,12 @@ struct World {
     always: HashMap<&'static str, Chaos>,
     once: HashMap<&'static str, VecDeque<Chaos>>,
     next: Plans,
+    /// How commands end, where it is not with 0.
+    ends: HashMap<SessionId, CommandEnd>,
+    /// Every command that was run, with the incarnation that it ran in.
+    commands: Vec<(SessionId, Incarnation, String)>,
+    /// Commands that run now, and the most that ever did at one time.
+    running: (usize, usize),
     changes: usize,
     kill_at: Option<(usize, When)>,
     /// What must never be: two workloads of one session at once, one made twice.
@@ -94,13 +100,18 @@ pub(super) struct Fake {
 
 impl Fake {
     pub(super) fn new() -> Arc<Self> {
+        Self::with(&[Interface::Exec])
+    }
+
+    /// One that exports these optional interfaces.
+    pub(super) fn with(interfaces: &[Interface]) -> Arc<Self> {
         let info = Info {
             name: "fake".to_owned(),
             version: "0.0.0".to_owned(),
             description: "for tests".to_owned(),
             config_schema: String::new(),
             options_schema: String::new(),
-            interfaces: Vec::new(),
+            interfaces: interfaces.to_vec(),
         };
         Arc::new(Self { info, world: Mutex::default(), killed: Notify::new() })
     }
@@ -153,6 +164,23 @@ impl Fake {
 
     pub(super) fn set_health(&self, session: &SessionId, health: Health) {
         self.world().made.iter_mut().filter(|((id, _), _)| id == session).for_each(|(_, made)| made.health = health);
+    }
+
+    /// From now on, commands in it end so.
+    pub(super) fn set_commands(&self, session: &SessionId, end: CommandEnd) {
+        self.world().ends.insert(session.clone(), end);
+    }
+
+    /// The commands that were run in a session, each with its incarnation.
+    pub(super) fn commands(&self, session: &SessionId) -> Vec<(Incarnation, String)> {
+        let world = self.world();
+        let theirs = world.commands.iter().filter(|(id, ..)| id == session);
+        theirs.map(|(_, incarnation, command)| (*incarnation, command.clone())).collect()
+    }
+
+    /// The most commands that ever ran at one time.
+    pub(super) fn most_commands(&self) -> usize {
+        self.world().running.1
     }
 
     /// Puts a running workload there that nobody asked for.
@@ -420,5 +448,40 @@ impl ExecutionBackend for Fake {
         workloads = workloads.into_iter().skip(from).take(size).collect();
         Self::leave(chaos).await?;
         Ok(Page { workloads, next })
+    }
+
+    async fn exec(&self, key: &Key, options: &ExecOptions) -> Result<Execution, Error> {
+        let _running = Running::begin(self);
+        let chaos = self.enter("exec").await?;
+        let end = {
+            let mut world = self.world();
+            world.commands.push((key.session.clone(), key.incarnation, options.command.join(" ")));
+            world.ends.get(&key.session).copied().unwrap_or(CommandEnd::Code(0))
+        };
+        Self::leave(chaos).await?;
+        Ok(Execution { events: Box::pin(futures_util::stream::once(async move { Ok(ExecEvent::Ended(end)) })) })
+    }
+
+    async fn last_health_check(&self, _key: &Key) -> Result<Option<CheckResult>, Error> {
+        self.enter("last_health_check").await?;
+        Ok(Some(CheckResult { at: Timestamp::from_millis(1), code: Some(1), output: "it is ill".to_owned() }))
+    }
+}
+
+/// A command that runs.
+struct Running<'a>(&'a Fake);
+
+impl<'a> Running<'a> {
+    fn begin(fake: &'a Fake) -> Self {
+        let (now, most) = &mut fake.world().running;
+        *now += 1;
+        *most = (*most).max(*now);
+        Self(fake)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.world().running.0 -= 1;
     }
 }

@@ -19,6 +19,9 @@ use super::fake::Fake;
 use crate::clock::Clock;
 use crate::{Control, ControlConfig, Shutdown};
 
+/// What looks after a backend: a check, a sweep, a prober and a listener to its bulkhead.
+pub(super) const TASKS: usize = 4;
+
 /// Long enough for everything that is to happen; with a paused clock it costs nothing.
 const LONG: Duration = Duration::from_secs(24 * 3600);
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use seawall_model::{Desired, Exit, Health, SessionState, Signal, Size};
 
 use super::fake::{Chaos, Plans};
-use super::house::{House, code, spec};
+use super::house::{House, TASKS, code, spec};
 use crate::{ControlError, Shutdown, ShutdownError};
 
 const LONG: Duration = Duration::from_secs(24 * 3600);
@@ -190,8 +190,7 @@ async fn an_idle_session_has_no_task() {
     for _ in 0..20 {
         house.running(spec()).await;
     }
-    // The sweep and the check of the one backend.
-    house.eventually("only three tasks", || house.control.core.tasks.len() == 3).await;
+    house.eventually("no task but the backend's", || house.control.core.tasks.len() == TASKS).await;
     house.done().await;
 }
 

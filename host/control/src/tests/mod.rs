@@ -15,6 +15,8 @@ mod lifecycle;
 mod orphans;
 mod outage;
 mod planning;
+mod probe_kinds;
+mod probes;
 mod refusals;
 mod restarts;
 mod stress;

@@ -18,6 +18,7 @@ use crate::draft::{Context, Draft, Marks, is_live};
 use crate::health::BackendHealth;
 use crate::observe::{observed, vanished};
 use crate::plan::{Action, plan};
+use crate::probe::Fault;
 use crate::settle::{Call, Outcome, Step, advance, settle};
 
 fn at(seconds: u64) -> Timestamp {
@@ -39,6 +40,8 @@ fn record(spec: SessionSpec) -> SessionRecord {
         failures: 0,
         state: SessionState::Pending,
         health: Health::Unknown,
+        started: false,
+        ready: false,
         exit: None,
         handle: None,
         created_at: at(0),
@@ -90,13 +93,17 @@ prop_compose! {
         flags in any::<[bool; 5]>(),
         retry_at in prop::option::of(0_u64..100),
         restart_at in prop::option::of(0_u64..100),
+        restart in policies(),
+        unhealthy: bool,
     ) -> Draft {
         let [gone, previous_gone, missing, look, signalled] = flags;
-        let record = SessionRecord { state, desired, incarnation, restart_at: restart_at.map(at), ..record(spec()) };
+        let spec = SessionSpec { restart, ..spec() };
+        let record = SessionRecord { state, desired, incarnation, restart_at: restart_at.map(at), ..record(spec) };
         let incarnation = incarnation.saturating_sub(before);
         let intent = act.map(|act| Intent { session: id(), incarnation, act, since: at(0) });
         let retry_at = retry_at.map(at);
-        let marks = Marks { gone, previous_gone, missing, look, signalled, retry_at, ..Marks::default() };
+        let fault = unhealthy.then(|| Fault { why: "it is ill".into(), restart: true });
+        let marks = Marks { gone, previous_gone, missing, look, signalled, retry_at, fault, ..Marks::default() };
         Draft { record, intent, marks, events: Vec::new() }
     }
 }
@@ -105,7 +112,7 @@ proptest! {
     #[test]
     fn no_step_breaks_a_rule(session in situations(), now in 0_u64..100, usable: bool) {
         let config = ControlConfig::default();
-        let context = Context { now: at(now), jitter: 0.5, usable, config: &config };
+        let context = Context { now: at(now), jitter: 0.5, usable, engine_checks: false, config: &config };
         let action = plan(&session, &context);
         let record = &session.record;
 
@@ -122,7 +129,8 @@ proptest! {
                 action,
                 Action::BeginStop { .. } | Action::Signal(_) | Action::Stopped | Action::Forget
             );
-            prop_assert!(!ends, "{:?} though it is wanted", action);
+            let fault = session.marks.fault.is_some() && session.comes_back(&context);
+            prop_assert!(!ends || fault || session.ends_unhealthy(), "{:?} though it is wanted", action);
             if is_live(record.state) {
                 let harms = matches!(action, Action::Remove(_) | Action::Next | Action::Create);
                 prop_assert!(!harms, "{:?} though it may run", action);
@@ -153,7 +161,7 @@ proptest! {
         let config = ControlConfig::default();
         let mut session = session;
         // It must return at all; and said again, it is the same step.
-        let context = Context { now: at(now), jitter: 0.5, usable, config: &config };
+        let context = Context { now: at(now), jitter: 0.5, usable, engine_checks: false, config: &config };
         let step = advance(&mut session, &context);
         let mut again = session.clone();
         prop_assert_eq!(advance(&mut again, &context), step);
@@ -231,7 +239,8 @@ impl World {
     }
 
     fn with<T>(&mut self, work: impl FnOnce(&mut Draft, &Context<'_>) -> T) -> T {
-        let context = Context { now: at(self.now), jitter: 1.0, usable: true, config: &self.config };
+        let context =
+            Context { now: at(self.now), jitter: 1.0, usable: true, engine_checks: false, config: &self.config };
         work(&mut self.session, &context)
     }
 

@@ -7,7 +7,7 @@ use seawall_model::SessionState;
 use seawall_store::Store;
 
 use super::fake::{Chaos, Fake, Plans};
-use super::house::{code, drivers, restarting};
+use super::house::{TASKS, code, drivers, restarting};
 use crate::{Backoff, Control, ControlConfig, ControlError, Shutdown};
 
 const SESSIONS: usize = 60;
@@ -54,7 +54,7 @@ async fn many_sessions_in_chaos_are_never_two_and_end_as_wanted() {
 
     assert_eq!(fake.violations(), Vec::<String>::new());
     assert!(removed.iter().all(|id| fake.there(id).is_empty()), "something was forgotten");
-    while control.core.tasks.len() > 3 {
+    while control.core.tasks.len() > TASKS {
         // A worker's last look at its session is not told to anybody.
         tokio::task::yield_now().await;
     }

@@ -85,7 +85,8 @@ pub(super) async fn show(State(api): State<Api>, Reference(id): Reference) -> Re
 
 pub(super) async fn why(State(api): State<Api>, Reference(id): Reference) -> Result<Response, Problem> {
     let id = api.control.resolve(&id)?;
-    let why = api.control.why(&id).ok_or_else(|| ControlError::NoSuchSession(id.to_string()))?;
+    let mut why = api.control.why(&id).ok_or_else(|| ControlError::NoSuchSession(id.to_string()))?;
+    why.last_check = api.control.last_check(&id).await;
     Ok(axum::Json(why).into_response())
 }
 

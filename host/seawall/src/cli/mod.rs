@@ -11,6 +11,7 @@ mod format;
 mod gc;
 mod logs;
 mod plugin;
+mod probe;
 mod reload;
 mod run;
 mod serve;

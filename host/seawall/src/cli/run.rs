@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::Args;
 use seawall_model::{
-    BackendName, Cpus, HealthCheck, HealthCommand, LogLimits, Mount, MountSource, Network, Port, Protocol, Resources,
-    RestartPolicy, Secret, Session, SessionName, SessionSpec, SessionState, Signal, Size, Ulimit,
+    BackendName, Cpus, HealthCheck, HealthCommand, LogLimits, Mount, MountSource, Network, Port, Probe, Probes,
+    Protocol, Resources, RestartPolicy, Secret, Session, SessionName, SessionSpec, SessionState, Signal, Size, Ulimit,
 };
 
+use super::probe::probe;
 use super::{Global, printable, say};
 use crate::api::Until;
 use crate::client::{Client, POLL};
@@ -93,6 +94,18 @@ pub(crate) struct Run {
     /// Running is healthy, whatever the image says
     #[arg(long)]
     no_healthcheck: bool,
+    /// A health check that fails starts it again by --restart; without this, nothing follows from it
+    #[arg(long)]
+    restart_unhealthy: bool,
+    /// What is asked until it has started; if that fails, it is started again by --restart
+    #[arg(long, value_name = "PROBE", value_parser = probe)]
+    startup: Option<Probe>,
+    /// What tells whether it may be given work
+    #[arg(long, value_name = "PROBE", value_parser = probe)]
+    readiness: Option<Probe>,
+    /// What it must answer, or it is started again by --restart: http:8080/healthz,interval=5s or tcp:5432 or exec:COMMAND
+    #[arg(long, value_name = "PROBE", value_parser = probe)]
+    liveness: Option<Probe>,
     /// The size of one log file
     #[arg(long, value_name = "SIZE")]
     log_max_size: Option<Size>,
@@ -176,6 +189,8 @@ impl Run {
             })),
             None => self.no_healthcheck.then_some(HealthCheck::Disabled),
         };
+        spec.restart_unhealthy = self.restart_unhealthy;
+        spec.probes = Probes { startup: self.startup, readiness: self.readiness, liveness: self.liveness };
         spec.logs = LogLimits { max_size: self.log_max_size, max_files: self.log_max_files };
         for (key, value) in pairs("--option", self.option)? {
             let value = serde_json::from_str(&value).unwrap_or(serde_json::Value::String(value));
@@ -329,7 +344,8 @@ mod tests {
             "-b docker --name web --image busybox --env A=1=2 --label k=v --user 1:2 --workdir /w --hostname h \
              --memory 64MiB --cpus 1.5 --processes 9 --ulimit nofile=10:20 -v /srv:/data:rw -v cache:/cache \
              --tmpfs /tmp:1MiB --network isolated -p 127.0.0.1:8080:80/tcp -p 53/udp --restart on-failure:3 \
-             --stop-signal INT --stop-grace 3s --health-cmd true --health-retries 2 --log-max-size 1MiB \
+             --stop-signal INT --stop-grace 3s --health-cmd true --health-retries 2 --restart-unhealthy \
+             --startup tcp:80 --readiness http:80/ready --liveness exec:true,interval=5s --log-max-size 1MiB \
              --log-max-files 2 --tty --stdin --init --option a=[1] --option b=x -- sh -c exit",
         );
         insta::assert_json_snapshot!(spec);

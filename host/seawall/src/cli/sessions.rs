@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use reqwest::Method;
-use seawall_model::{Session, SessionSpec, SessionState, Timestamp};
+use seawall_model::{HealthCheck, Probe, ProbeCheck, Session, SessionSpec, SessionState, Timestamp};
 
 use super::format::{age, facts, state, table, what};
 use super::{Global, say};
@@ -106,6 +106,7 @@ fn describe(session: &Session) -> String {
         ("reason", session.reason.clone()),
         ("desired", Some(word(&session.desired))),
         ("health", Some(health(session)).filter(|health| health != "-")),
+        ("ready", (!spec.probes.is_empty()).then(|| session.ready.to_string())),
         ("exit", session.exit.as_ref().map(ToString::to_string)),
         ("incarnation", Some(session.incarnation.to_string())),
         ("restarts", Some(session.restarts.to_string())),
@@ -121,7 +122,30 @@ fn describe(session: &Session) -> String {
         ("memory", spec.resources.memory.map(|size| size.to_string())),
         ("cpus", spec.resources.cpus.map(|cpus| cpus.to_string())),
         ("restart", Some(spec.restart.to_string())),
+        ("health check", health_check(spec)),
+        ("startup", spec.probes.startup.as_ref().map(probe)),
+        ("readiness", spec.probes.readiness.as_ref().map(probe)),
+        ("liveness", spec.probes.liveness.as_ref().map(probe)),
     ])
+}
+
+fn health_check(spec: &SessionSpec) -> Option<String> {
+    let check = match spec.health_check.as_ref()? {
+        HealthCheck::Disabled => return Some("disabled".to_owned()),
+        HealthCheck::Command(check) => check,
+    };
+    let interval = humantime::format_duration(check.interval);
+    let then = if spec.restart_unhealthy { ", restarts" } else { "" };
+    Some(format!("{}, every {interval}, {} failures{then}", check.command.join(" "), check.retries))
+}
+
+fn probe(probe: &Probe) -> String {
+    let what = match &probe.check {
+        ProbeCheck::Exec(exec) => exec.command.join(" "),
+        ProbeCheck::Http(http) => format!("http {}{}", http.port, http.path),
+        ProbeCheck::Tcp(tcp) => format!("tcp {}", tcp.port),
+    };
+    format!("{what}, every {}, {} failures", humantime::format_duration(probe.interval), probe.failure_threshold)
 }
 
 /// `start`.

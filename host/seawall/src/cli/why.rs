@@ -6,8 +6,8 @@ use clap::Args;
 use seawall_backend::breaker::{BreakerState, BreakerStatus};
 use seawall_backend::limit::{LimitStats, PoolStats};
 use seawall_backend::quarantine::Quarantined;
-use seawall_control::{LastError, Look, OpenAct, Restart, Retry, Why as Answer};
-use seawall_model::{Timestamp, TraceId};
+use seawall_control::{LastError, LastProbe, Look, OpenAct, Restart, Retry, Why as Answer};
+use seawall_model::{CheckResult, Timestamp, TraceId};
 use seawall_store::Act;
 
 use super::Global;
@@ -50,6 +50,7 @@ fn describe(why: &Answer, now: Timestamp) -> String {
         ("known", Some(format!("{state}, incarnation {}, {seen}", observed.incarnation))),
         ("reason", observed.reason.clone()),
         ("act", why.act.as_ref().map(|act| open_act(act, now))),
+        ("last check", why.last_check.as_ref().map(|last| last_check(last, now))),
         ("retry", why.retry.as_ref().map(|failed| retry(failed, now))),
         ("last exit", why.exit.as_ref().map(ToString::to_string)),
         ("restart", Some(restart(&why.restart, now))),
@@ -68,6 +69,12 @@ fn describe(why: &Answer, now: Timestamp) -> String {
         ("breaker", known.map(|known| breaker(&known.bulkhead.breaker))),
         ("permits", known.map(|known| permits(&known.bulkhead.permits))),
     ]);
+    for LastProbe { probe, result, at, message, successes: _, failures } in &why.probes {
+        let times = if *failures > 1 { format!(", {failures} times in a row") } else { String::new() };
+        let message = message.as_ref().map_or_else(String::new, |message| format!(": {message}"));
+        let line = format!("  {} {} {} ago{times}{message}\n", probe.as_str(), word(result), age(now, *at));
+        text.push_str(&super::printable(&line));
+    }
     for condition in known.iter().flat_map(|known| &known.conditions) {
         let (kind, trace) = (&condition.kind, traced(condition.trace_id));
         let line = format!("! {kind} for {}: {}{trace}\n", age(now, condition.since), condition.message);
@@ -80,6 +87,11 @@ fn describe(why: &Answer, now: Timestamp) -> String {
         text.push_str(&super::printable(&format!("  {ago} ago{times}: {function}: {message}{trace}\n")));
     }
     text
+}
+
+fn last_check(last: &CheckResult, now: Timestamp) -> String {
+    let how = last.code.map_or_else(|| "cut off".to_owned(), |code| format!("exit code {code}"));
+    format!("{} ago, {how}: {}", age(now, last.at), super::printable(&last.output))
 }
 
 fn looked(now: Timestamp, at: Timestamp, by: Option<Look>) -> String {
@@ -183,6 +195,13 @@ mod tests {
             },
             "act": {"act": {"stop": {"signal": "SIGTERM", "kill_at": "2026-11-22T01:00:15.000Z"}}, "incarnation": 3,
                 "since": "2026-11-22T01:00:05.000Z"},
+            "probes": [
+                {"probe": "liveness", "result": "failed", "at": "2026-11-22T01:00:04.000Z", "message": "HTTP status 503",
+                    "successes": 0, "failures": 2},
+                {"probe": "health_check", "result": "passed", "at": "2026-11-22T01:00:01.000Z", "successes": 5,
+                    "failures": 0}
+            ],
+            "last_check": {"at": "2026-11-22T01:00:02.000Z", "code": 1, "output": "no route"},
             "retry": {"failed": 2, "at": "2026-11-22T01:00:12.000Z"},
             "exit": {"code": 1, "oom": false},
             "restart": {"policy": "on-failure:5", "restarts": 2, "failures": 2, "left": 3},

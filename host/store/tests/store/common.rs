@@ -19,6 +19,8 @@ pub(crate) fn session(name: &str) -> SessionRecord {
         failures: 7,
         state: SessionState::Restarting,
         health: Health::Unhealthy,
+        started: true,
+        ready: true,
         exit: Some(Exit { code: Some(1), at: Some(at), message: Some("no".to_owned()), ..Exit::default() }),
         handle: Some(vec![0, 255, 1]),
         created_at: at,

@@ -19,6 +19,8 @@ mod docker;
 #[cfg(test)]
 mod engine_trouble;
 #[cfg(test)]
+mod health;
+#[cfg(test)]
 mod intruder;
 #[cfg(test)]
 mod mock;
