@@ -10,8 +10,8 @@ pub mod container;
 use config::Config;
 use container::Options;
 use seawall_sdk::{
-    Backend, ByteStream, CheckResult, Exec, ExecOptions, Execution, Found, HealthChecks, Info, Key, LogOptions, Logs, Page,
-    Report, Result, Spec, Status, docker,
+    Backend, ByteStream, CheckResult, Exec, ExecOptions, Execution, Found, HealthChecks, Info, Key, LogOptions, Logs,
+    Page, Report, Result, Spec, Status, docker,
 };
 
 struct Docker;

@@ -6,7 +6,8 @@
 pub mod program;
 
 use seawall_sdk::{
-    Backend, ByteStream, Exec, ExecOptions, Execution, Found, Info, Key, LogOptions, Logs, Page, Report, Result, Spec, Status, process,
+    Backend, ByteStream, Exec, ExecOptions, Execution, Found, Info, Key, LogOptions, Logs, Page, Report, Result, Spec,
+    Status, process,
 };
 
 struct Process;

@@ -4,7 +4,8 @@ use std::marker::PhantomData;
 
 use crate::bindings::{exec, health_checks, logs, plugin};
 use crate::{
-    ByteStream, CheckResult, ExecOptions, Execution, Found, Info, Key, LogOptions, Page, Report, Result, Spec, Status, log,
+    ByteStream, CheckResult, ExecOptions, Execution, Found, Info, Key, LogOptions, Page, Report, Result, Spec, Status,
+    log,
 };
 
 /// What every plugin does. `wit/backend/execution-backend.wit` has the contract of each function; in short: every call

@@ -48,6 +48,9 @@ pub(crate) fn prepare(scope: &Scope, shared: bool) -> io::Result<()> {
             |prefix| name.to_str().is_some_and(|name| name.starts_with(&format!("{prefix}{}.", scope.backend)));
         if leftover(NEW) || leftover(GONE) {
             tree::remove(&entry.path())?;
+        } else if name.to_str().is_some_and(|name| name.parse::<SessionId>().is_ok()) {
+            // A kill between two steps of a create or a remove leaves it empty, and only then this removes it.
+            let _ = fs::remove_dir(entry.path());
         }
     }
     Ok(())
@@ -323,4 +326,32 @@ fn make(path: &Path, mode: u32, parents: bool) -> io::Result<()> {
 
 fn ignore(kind: io::ErrorKind) -> impl Fn(io::Error) -> io::Result<()> {
     move |error| if error.kind() == kind { Ok(()) } else { Err(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use seawall_model::StoreId;
+
+    use super::*;
+
+    #[test]
+    fn what_a_kill_left_of_a_create_or_a_remove_is_swept_away_and_runs_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let scope = Scope {
+            store: StoreId::random(),
+            backend: "process".parse().unwrap(),
+            runs: dir.path().to_owned(),
+            supervisor: PathBuf::new(),
+        };
+        let (empty, runs) = (SessionId::random(), SessionId::random());
+        fs::create_dir(dir.path().join(empty.as_str())).unwrap();
+        fs::create_dir(dir.path().join(format!("{NEW}process.{empty}-1"))).unwrap();
+        fs::create_dir(dir.path().join(format!("{NEW}other.{empty}-1"))).unwrap();
+        fs::create_dir_all(dir.path().join(runs.as_str()).join("1")).unwrap();
+        prepare(&scope, false).unwrap();
+        let mut left: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, [format!("{NEW}other.{empty}-1"), runs.to_string()], "and another backend's draft stays");
+    }
 }
