@@ -359,10 +359,9 @@ async fn ten_thousand_probed_sessions_are_looked_at_in_pages() {
     let house = house.again_with(config, drivers).await;
     house.until(&template.id, SessionState::Running).await;
     house.fake.always("exec", Chaos::Slow(Duration::from_millis(1)));
-    let all = |house: &House| house.control.sessions().iter().all(|session| session.health == Health::Healthy);
-    house.eventually("every one was asked", || all(&house)).await;
-    assert!(house.fake.calls("exec") >= 10_000);
-    assert_eq!(house.fake.most_commands(), 7);
+    house.eventually("every one was asked", || house.fake.calls("exec") >= 10_000).await;
+    assert!((2..=7).contains(&house.fake.most_commands()), "{} at one time", house.fake.most_commands());
+    assert!(house.control.sessions().iter().all(|session| session.health == Health::Healthy));
 
     let before = house.fake.calls("inspect");
     let swept = |house: &House| house.control.backends()[0].swept_at;
