@@ -22,8 +22,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt, future::BoxFuture};
 use seawall_model::{
-    CheckResult, ExecOptions, Inspection, InvalidSpec, Key, LogOptions, Page, Problem, Report, SessionId, SessionName,
-    SessionSpec, Signal, Status, Unknown,
+    CheckResult, ExecOptions, Incarnation, Inspection, InvalidSpec, Key, LogOptions, Page, Problem, Report, SessionId,
+    SessionName, SessionSpec, Signal, Status, Unknown,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -352,6 +352,20 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Bulkhead<B> {
 
     async fn list(&self, cursor: Option<&str>) -> Result<Page, Error> {
         self.call(Call::of("list", Class::Observe), || self.inner.list(cursor)).await
+    }
+
+    fn can_expunge(&self) -> bool {
+        self.inner.can_expunge()
+    }
+
+    /// It does not go through the plugin: neither an open breaker nor a quarantine is in its way, and it needs no permit.
+    async fn expunge(&self, session: &SessionId) -> Result<Vec<Incarnation>, Error> {
+        let limit = self.deadlines.of(Class::Control);
+        let late =
+            |_| Error::unavailable(format!("the host was not done with removing session {session} after {limit:?}"));
+        let gone = tokio::time::timeout(limit, self.inner.expunge(session)).await.map_err(late)??;
+        self.quarantine.forget(session);
+        Ok(gone)
     }
 
     /// Opening is a call like any other; the stream then holds a permit of its own kind for as long as it lives, and has

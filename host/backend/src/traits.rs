@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use seawall_model::{
-    CheckResult, ExecOptions, Inspection, Key, LogOptions, Page, Report, SessionId, SessionName, SessionSpec, Signal,
-    Status,
+    CheckResult, ExecOptions, Incarnation, Inspection, Key, LogOptions, Page, Report, SessionId, SessionName,
+    SessionSpec, Signal, Status,
 };
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +88,20 @@ pub trait ExecutionBackend: Send + Sync + 'static {
     /// A page of every workload of this backend.
     async fn list(&self, cursor: Option<&str>) -> Result<Page, Error>;
 
+    /// Whether the host can remove its workloads without it: see [`expunge`](Self::expunge).
+    fn can_expunge(&self) -> bool {
+        false
+    }
+
+    /// Ends and removes every workload of a session by the host's own hand, without asking the plugin, and gives the
+    /// incarnations that there were. They are known by their stamp. For a plugin that is broken.
+    async fn expunge(&self, session: &SessionId) -> Result<Vec<Incarnation>, Error> {
+        Err(Error::Unsupported(format!(
+            "the plugin {} was granted no capability by which the host could remove session {session}",
+            self.info().name
+        )))
+    }
+
     /// Its output. Only with [`Interface::Logs`].
     async fn logs(&self, key: &Key, options: &LogOptions) -> Result<LogStream, Error> {
         let _ = options;
@@ -147,6 +161,14 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Arc<B> {
 
     async fn list(&self, cursor: Option<&str>) -> Result<Page, Error> {
         (**self).list(cursor).await
+    }
+
+    fn can_expunge(&self) -> bool {
+        (**self).can_expunge()
+    }
+
+    async fn expunge(&self, session: &SessionId) -> Result<Vec<Incarnation>, Error> {
+        (**self).expunge(session).await
     }
 
     async fn logs(&self, key: &Key, options: &LogOptions) -> Result<LogStream, Error> {

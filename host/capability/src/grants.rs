@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use seawall_backend::Error;
 use seawall_docker::{Docker, DockerGrant};
-use seawall_model::{BackendName, Size};
+use seawall_model::{BackendName, Incarnation, SessionId, Size};
 use seawall_process::{Process, ProcessGrant};
 use seawall_store::{StateMap, StateQuota, Store};
 use serde::de::{Error as _, MapAccess, Visitor, value::MapAccessDeserializer};
@@ -198,6 +199,27 @@ impl Granted {
     /// The backend's configured name.
     pub fn backend(&self) -> &BackendName {
         &self.backend
+    }
+
+    /// Whether the host itself can reach what the backend makes: by every capability that makes workloads.
+    pub fn can_expunge(&self) -> bool {
+        self.docker.is_some() || self.process.is_some()
+    }
+
+    /// Ends and removes every workload of a session without the plugin, by its stamp; gives the incarnations that there
+    /// were.
+    ///
+    /// # Errors
+    /// `Unavailable` when an engine cannot be reached or something could not be removed.
+    pub async fn expunge(&self, session: &SessionId) -> Result<Vec<Incarnation>, Error> {
+        let mut gone = Vec::new();
+        if let Some(process) = &self.process {
+            gone.extend(process.expunge(session).await?);
+        }
+        if let Some(docker) = &self.docker {
+            gone.extend(docker.expunge(session).await?);
+        }
+        Ok(gone)
     }
 
     pub(crate) fn config(&self) -> &ConfigText {

@@ -149,5 +149,8 @@ impl Core {
 
 /// Why a session of a backend that is not there is unknown.
 pub(crate) fn not_configured(name: &BackendName) -> String {
-    format!("the backend {name} is not configured: add it to the configuration, or remove the session by force")
+    format!(
+        "the backend {name} is not configured: add it to the configuration, or remove the session with `seawall rm \
+         --break-glass`"
+    )
 }

@@ -85,16 +85,15 @@ impl Control {
     }
 
     /// Wants a session to be gone, workload and record. [`Control::wait`] then ends with `NoSuchSession`. One that is
-    /// not over only with `force`: it is killed without grace. With `force`, the record of a session whose backend is
-    /// not configured is forgotten at once; what may be left of it is cleaned up when the backend is there again.
+    /// not over only with `force`: it is killed without grace.
     ///
     /// # Errors
-    /// `NoSuchSession`, `NoSuchBackend`, `Conflict` without `force`, `Store`, `ShuttingDown`.
+    /// `NoSuchSession`, `Conflict` without `force` or where its backend is not configured, `Store`, `ShuttingDown`.
     pub async fn remove(&self, id: &SessionId, force: bool) -> Result<(), ControlError> {
         let entry = self.entry(id)?;
         self.request(|core| async move {
-            if let Err(missing) = core.backend(&entry.backend) {
-                return if force { core.forget(&entry).await } else { Err(missing) };
+            if core.backends.get(&entry.backend).is_none() {
+                return Err(ControlError::Conflict(not_configured(&entry.backend)));
             }
             core.change(&entry, |draft, _| remove(draft, force)).await?;
             kick(&core, &entry);
@@ -103,7 +102,7 @@ impl Control {
         .await
     }
 
-    fn entry(&self, id: &SessionId) -> Result<Arc<Entry>, ControlError> {
+    pub(crate) fn entry(&self, id: &SessionId) -> Result<Arc<Entry>, ControlError> {
         self.core.sessions.get(id).ok_or_else(|| ControlError::NoSuchSession(id.to_string()))
     }
 
@@ -218,20 +217,6 @@ impl Core {
             kick(self, &entry);
         }
         Ok(stopping)
-    }
-
-    /// Deletes the record of a session whose backend is not configured.
-    async fn forget(&self, entry: &Arc<Entry>) -> Result<(), ControlError> {
-        let change = Change::begin(entry, entry.commit().await, |_| true);
-        let change = change.ok_or_else(|| ControlError::NoSuchSession(entry.id.to_string()))?;
-        let message = "its record was forgotten; its backend is not configured, and what is left there is cleaned up \
-            when it is";
-        let event = of_session(&change.draft.record, Kind::SessionRemoved, self.clock.now(), message);
-        let writes = vec![Write::DeleteSession(entry.id.clone()), Write::Event(event)];
-        self.write(writes).await.map_err(ControlError::Store)?;
-        self.sessions.remove(entry);
-        change.bury();
-        Ok(())
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Marks {
     pub(crate) doubt: Option<Arc<str>>,
     /// The backend's answer that ended this start for good.
     pub(crate) refused: Option<Arc<Error>>,
+    /// It is removed by the host's own hand, without its plugin.
+    pub(crate) break_glass: bool,
     /// Acts that failed in a row.
     pub(crate) attempts: u32,
     /// No act before this.

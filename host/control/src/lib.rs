@@ -37,6 +37,7 @@ mod draft;
 mod error;
 mod events;
 mod gc;
+mod glass;
 mod health;
 mod hints;
 mod listing;

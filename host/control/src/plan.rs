@@ -11,7 +11,7 @@
 //!              created     remove, then `stopped`
 //!              restarting  `stopped`
 //!              running     signal; KILL at the end of the grace
-//!   removed    any         remove by force, then forget
+//!   removed    any         remove by force (or, with the glass broken, by the host's own hand), then forget
 //! ```
 //!
 //! What keeps it safe: nothing is ever created while an older incarnation may be there; what is unknown or missing
@@ -51,6 +51,8 @@ pub(crate) enum Action {
     Signal(Signal),
     /// Remove the workload of this incarnation.
     Remove(Incarnation),
+    /// Remove every workload of the session without the plugin.
+    Expunge,
     /// Count up and make the workload anew. No act by itself.
     Next,
     /// It is stopped. No act by itself.
@@ -126,6 +128,9 @@ fn wanted_stopped(session: &Draft, context: &Context<'_>) -> Action {
 }
 
 fn wanted_removed(session: &Draft) -> Action {
+    if session.marks.break_glass {
+        return if session.marks.gone { Action::Forget } else { Action::Expunge };
+    }
     if session.record.state == SessionState::Pending
         && let Some(remove) = remove_previous(session)
     {

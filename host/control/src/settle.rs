@@ -41,6 +41,8 @@ pub(crate) enum Call {
     Signal(Signal),
     /// `remove`, by force.
     Remove(Incarnation),
+    /// `expunge`: the host's own hand, not the plugin.
+    Expunge,
 }
 
 impl Call {
@@ -52,6 +54,7 @@ impl Call {
             Self::Start => "start",
             Self::Signal(_) => "signal",
             Self::Remove(_) => "remove",
+            Self::Expunge => "expunge",
         }
     }
 }
@@ -95,6 +98,10 @@ pub(crate) fn advance(session: &mut Draft, context: &Context<'_>) -> Step {
             Action::Remove(incarnation) => {
                 session.intend(incarnation, Act::Remove, context.now);
                 return Step::Call(Call::Remove(incarnation));
+            }
+            Action::Expunge => {
+                session.intend(incarnation, Act::Remove, context.now);
+                return Step::Call(Call::Expunge);
             }
             Action::BeginStop { signal, kill_at } => {
                 session.marks.signalled = false;
@@ -179,6 +186,11 @@ fn answered(session: &mut Draft, call: &Call, status: Option<&Status>, context: 
             session.marks.looks = 0;
             succeeded(session);
         }
+        (Call::Expunge, _) => {
+            session.marks.gone = true;
+            session.intent = None;
+            succeeded(session);
+        }
         (Call::Remove(incarnation), _) => {
             if *incarnation == session.record.incarnation {
                 session.marks.gone = true;
@@ -207,7 +219,7 @@ fn failed(session: &mut Draft, call: &Call, error: &Error, context: &Context<'_>
         // What a create does not find is what the spec names: an image, a program.
         Call::Create => error.is_permanent() || matches!(error, Error::NotFound(_)),
         Call::Start => error.is_permanent(),
-        Call::Look | Call::Signal(_) | Call::Remove(_) => false,
+        Call::Look | Call::Signal(_) | Call::Remove(_) | Call::Expunge => false,
     };
     if never {
         refused(session, call, error, context);

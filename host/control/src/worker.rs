@@ -22,7 +22,7 @@ use crate::hints::next_look;
 use crate::look::Seen;
 use crate::probe::for_backend;
 use crate::settle::{Call, Outcome, Step, advance, settle};
-use crate::state::Entry;
+use crate::state::{Cell, Entry};
 
 /// How often a worker asks whether its backend can be used again, should nobody wake it.
 const AWAIT_BACKEND: Duration = Duration::from_secs(5);
@@ -151,7 +151,11 @@ impl Worker {
 
         if step == Some(Step::Forget) {
             let record = &change.draft.record;
-            let event = of_session(record, Kind::SessionRemoved, context.now, "workload and record are gone");
+            let message = match change.draft.marks.break_glass {
+                true => "the host removed its workload without the plugin, and its record",
+                false => "workload and record are gone",
+            };
+            let event = of_session(record, Kind::SessionRemoved, context.now, message);
             core.write(vec![Write::DeleteSession(entry.id.clone()), Write::Event(event)]).await?;
             core.sessions.remove(entry);
             change.bury();
@@ -185,6 +189,7 @@ impl Worker {
                 Some(Outcome::Answer(answer))
             }
             () = self.unwanted(), if *what == Call::Create => Some(Outcome::GivenUp),
+            () = self.glass_broken(), if *what != Call::Expunge => Some(Outcome::GivenUp),
             () = self.backend.given_up() => Some(Outcome::GivenUp),
             () = self.core.hard.cancelled() => None,
         }
@@ -207,6 +212,11 @@ impl Worker {
                 let key = Key { session: key.session, incarnation: *incarnation, handle };
                 call("remove", driver.remove(&key, true)).await.map(|()| None)
             }
+            Call::Expunge => {
+                let gone = call("expunge", driver.expunge(&key.session)).await?;
+                tracing::info!(session = %key.session, incarnations = ?gone, "removed without the plugin");
+                Ok(None)
+            }
             Call::Look => {
                 let answer = call("inspect", driver.inspect(std::slice::from_ref(&key))).await?;
                 if let Some(unknown) = answer.unknown.into_iter().next() {
@@ -224,8 +234,17 @@ impl Worker {
 
     /// Ends when the session is no longer wanted to run.
     async fn unwanted(&self) {
+        self.until(|cell| cell.record.desired != Desired::Running).await;
+    }
+
+    /// Ends when the session is removed by the host's own hand: the plugin is waited for no longer.
+    async fn glass_broken(&self) {
+        self.until(|cell| cell.marks.break_glass).await;
+    }
+
+    async fn until(&self, so: impl Fn(&Cell) -> bool) {
         let mut changed = self.entry.subscribe();
-        while self.entry.with(|cell| cell.record.desired == Desired::Running) {
+        while !self.entry.with(|cell| so(cell)) {
             if changed.changed().await.is_err() {
                 return;
             }

@@ -214,6 +214,14 @@ impl ExecutionBackend for WasmBackend {
         Ok(page)
     }
 
+    fn can_expunge(&self) -> bool {
+        self.loaded.granted.can_expunge()
+    }
+
+    async fn expunge(&self, session: &SessionId) -> Result<Vec<Incarnation>, Error> {
+        self.loaded.granted.expunge(session).await
+    }
+
     async fn logs(&self, key: &Key, options: &LogOptions) -> Result<LogStream, Error> {
         let function = self.optional(&self.loaded.exports.logs, Interface::Logs)?;
         let params = (BorrowedKey::from(key), to_guest::log_options(options));

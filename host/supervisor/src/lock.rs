@@ -12,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, fcntl_lock};
-use rustix::process::{Flock, FlockType, fcntl_getlk};
+use rustix::process::{Flock, FlockType, Pid, fcntl_getlk};
 
 use crate::plain;
 
@@ -40,10 +40,22 @@ impl Lock {
 /// # Errors
 /// The file cannot be opened or asked.
 pub fn is_held(path: &Path) -> io::Result<bool> {
+    Ok(held(path)?.is_some())
+}
+
+/// The process that holds the lock; `None` if none does, or none of this pid namespace.
+///
+/// # Errors
+/// The file cannot be opened or asked.
+pub fn holder(path: &Path) -> io::Result<Option<Pid>> {
+    Ok(held(path)?.and_then(|lock| lock.pid))
+}
+
+fn held(path: &Path) -> io::Result<Option<Flock>> {
     let file = match plain::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    Ok(fcntl_getlk(&file, &Flock::from(FlockType::WriteLock))?.is_some())
+    Ok(fcntl_getlk(&file, &Flock::from(FlockType::WriteLock))?)
 }

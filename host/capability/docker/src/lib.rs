@@ -39,7 +39,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use seawall_backend::{Error, Execution, LogStream};
-use seawall_model::{BackendName, CheckResult, ExecOptions, Found, Key, LogOptions, Page, Signal, Status, StoreId};
+use seawall_model::{
+    BackendName, CheckResult, ExecOptions, Found, Incarnation, Key, LogOptions, Page, SessionId, Signal, Status,
+    StoreId,
+};
 
 use crate::connection::Connection;
 use crate::identity::Namespace;
@@ -117,6 +120,14 @@ impl Docker {
     /// `Conflict` for one that runs, without `force`.
     pub async fn remove(&self, key: &Key, force: bool) -> Result<(), Error> {
         self.inner.remove(key, force).await
+    }
+
+    /// Removes every container of a session, running ones too, and gives the incarnations that there were.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn expunge(&self, session: &SessionId) -> Result<Vec<Incarnation>, Error> {
+        self.inner.expunge(session).await
     }
 
     /// Many at once; what is not there is left out.

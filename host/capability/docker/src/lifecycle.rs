@@ -9,7 +9,7 @@ use bollard::query_parameters::{
     CreateContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
 };
 use seawall_backend::Error;
-use seawall_model::{Key, Signal, State, Status};
+use seawall_model::{Incarnation, Key, SessionId, Signal, State, Status};
 
 use crate::Inner;
 use crate::config::{self, Context, Refusals};
@@ -231,6 +231,17 @@ impl Inner {
                 Err(self.connection.failed(&client, &doing, &error))
             }
         }
+    }
+
+    pub(crate) async fn expunge(&self, session: &SessionId) -> Result<Vec<Incarnation>, Error> {
+        let client = self.connection.client().await?;
+        let mut gone = Vec::new();
+        for (incarnation, id) in self.of_session(&client, session).await? {
+            let key = Key { session: session.clone(), incarnation, handle: Some(id.into_bytes()) };
+            self.remove(&key, true).await?;
+            gone.push(incarnation);
+        }
+        Ok(gone)
     }
 
     pub(crate) async fn remove(&self, key: &Key, force: bool) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bollard::errors::Error as Bollard;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use seawall_backend::Error;
-use seawall_model::{Found, Health, Key, Page, State, Status, Timestamp, Workload};
+use seawall_model::{Found, Health, Incarnation, Key, Page, SessionId, State, Status, Timestamp, Workload};
 use serde::Deserialize;
 
 use crate::Inner;
@@ -262,6 +262,22 @@ impl Inner {
             Found { position, status }
         });
         Ok(found.collect())
+    }
+
+    /// Incarnation and id of every container of a session, ended ones too.
+    pub(crate) async fn of_session(
+        &self,
+        client: &Arc<Client>,
+        session: &SessionId,
+    ) -> Result<Vec<(Incarnation, String)>, Error> {
+        let (bytes, copies) = futures_util::future::try_join(self.rows(client, None), self.copies(client)).await?;
+        let rows = decode(&bytes).map_err(|error| self.connection.failed(client, "list containers", &error))?;
+        let ours = rows.iter().filter_map(|row| {
+            let workload = self.namespace.parse(&row.stamp())?;
+            let own = workload.0 == session.as_str() && !copies.has(row.image.as_deref(), workload);
+            own.then(|| (workload.1, row.id.clone().into_owned()))
+        });
+        Ok(ours.collect())
     }
 
     pub(crate) async fn list(&self, cursor: Option<&str>) -> Result<Page, Error> {

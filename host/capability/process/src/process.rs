@@ -1,10 +1,13 @@
 //! The capability itself: one method for each function of `wit/host/process.wit`.
 
+use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, Signal as Kill, pidfd_open, pidfd_send_signal};
 use seawall_backend::{Error, LogStream};
 use seawall_model::{
     BackendName, Found, Health, Incarnation, Key, LogOptions, Page, SessionId, Signal, State, Status, StoreId, Workload,
@@ -204,8 +207,32 @@ impl Process {
         self.blocking(move |inner| {
             let Some(run) = inner.find(&session, incarnation)? else { return Ok(()) };
             inner.end(&run, force)?;
-            run.remove(&inner.scope)
-                .map_err(|error| Error::unavailable(format!("{} cannot be removed: {error}", run.dir.path().display())))
+            inner.remove(&run)
+        })
+        .await
+    }
+
+    /// Ends and removes every process of a session, whatever its supervisors say, and gives the incarnations that there
+    /// were.
+    ///
+    /// # Errors
+    /// `Unavailable` when something of it could not be ended or removed.
+    pub async fn expunge(&self, session: &SessionId) -> Result<Vec<Incarnation>, Error> {
+        let session = session.clone();
+        self.blocking(move |inner| {
+            let keys = runs::keys(&inner.scope, None).map_err(|error| runs::unreadable(&inner.scope.runs, &error))?;
+            let mut gone = Vec::new();
+            for (_, incarnation) in keys.into_iter().filter(|(of, _)| *of == session) {
+                let Some(run) = inner.find(&session, incarnation)? else { continue };
+                if let Err(error) = inner.end(&run, true) {
+                    tracing::warn!(%session, incarnation, %error, "its supervisor is killed");
+                    inner.kill(&run)?;
+                    inner.end(&run, true)?;
+                }
+                inner.remove(&run)?;
+                gone.push(incarnation);
+            }
+            Ok(gone)
         })
         .await
     }
@@ -394,6 +421,33 @@ impl Inner {
                     Phase::Created { held: true } | Phase::Running(_) => std::thread::sleep(LOOK),
                 },
             }
+        }
+    }
+
+    fn remove(&self, run: &Run) -> Result<(), Error> {
+        run.remove(&self.scope)
+            .map_err(|error| Error::unavailable(format!("{} cannot be removed: {error}", run.dir.path().display())))
+    }
+
+    /// Kills a supervisor that does not do what it is told. Its tree goes with it.
+    fn kill(&self, run: &Run) -> Result<(), Error> {
+        let fail = |error: io::Error| {
+            Error::unavailable(format!("the supervisor in {} cannot be killed: {error}", run.dir.path().display()))
+        };
+        let holder = || lock::holder(&run.dir.lock()).map_err(fail);
+        let Some(pid) = holder()? else { return Ok(()) };
+        let process = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(process) => process,
+            Err(Errno::SRCH) => return Ok(()),
+            Err(error) => return Err(fail(error.into())),
+        };
+        // It is the holder's only if the lock is still held by that pid once it is open.
+        if holder()? != Some(pid) {
+            return Ok(());
+        }
+        match pidfd_send_signal(&process, Kill::KILL) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(fail(error.into())),
         }
     }
 

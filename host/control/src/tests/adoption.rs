@@ -106,11 +106,18 @@ async fn sessions_of_a_backend_that_is_not_configured_are_unknown_and_kept() {
     for refused in [
         house.control.stop(&session.id, None).await.map(|_| ()),
         house.control.start_session(&session.id).await.map(|_| ()),
-        house.control.remove(&session.id, false).await,
     ] {
         assert!(matches!(refused, Err(ControlError::NoSuchBackend(_))), "{refused:?}");
     }
-    house.control.remove(&other.id, true).await.unwrap();
+    for refused in [
+        house.control.remove(&session.id, false).await,
+        house.control.remove(&session.id, true).await,
+        house.control.break_glass(&session.id, false).await,
+    ] {
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains("not configured") && said.contains("--break-glass"), "{said}");
+    }
+    house.control.break_glass(&other.id, true).await.unwrap();
     assert_eq!(house.control.session(&other.id), None);
 
     // Configured again: one is adopted, what is left of the other is cleaned up.

@@ -64,6 +64,8 @@ struct World {
     made: BTreeMap<(SessionId, Incarnation), Made>,
     /// Every workload that was ever made, in order.
     history: Vec<(SessionId, Incarnation)>,
+    /// Those that went as if by `docker rm`: they may be made again.
+    vanished: Vec<(SessionId, Incarnation)>,
     /// Every call that was answered, by function.
     calls: HashMap<&'static str, usize>,
     signals: Vec<(Instant, Signal)>,
@@ -78,6 +80,8 @@ struct World {
     running: (usize, usize),
     changes: usize,
     kill_at: Option<(usize, When)>,
+    /// The host can remove workloads without it.
+    expungeable: bool,
     /// What must never be: two workloads of one session at once, one made twice.
     violations: Vec<String>,
 }
@@ -149,6 +153,11 @@ impl Fake {
         world.kill_at = Some((nth, when));
     }
 
+    /// From now on the host can remove its workloads without it.
+    pub(super) fn let_expunge(&self) {
+        self.world().expungeable = true;
+    }
+
     /// It ends as if by itself.
     pub(super) fn end(&self, session: &SessionId, exit: Exit) {
         for (_, made) in self.world().made.iter_mut().filter(|((id, _), _)| id == session) {
@@ -159,7 +168,10 @@ impl Fake {
 
     /// It is gone, as if by `docker rm -f`.
     pub(super) fn vanish(&self, session: &SessionId) {
-        self.world().made.retain(|(id, _), _| id != session);
+        let mut world = self.world();
+        let gone: Vec<_> = world.made.keys().filter(|(id, _)| id == session).cloned().collect();
+        world.made.retain(|(id, _), _| id != session);
+        world.vanished.extend(gone);
     }
 
     pub(super) fn set_health(&self, session: &SessionId, health: Health) {
@@ -326,7 +338,7 @@ impl ExecutionBackend for Fake {
                 if world.made.keys().any(|(id, _)| *id == key.session) {
                     world.violations.push(format!("{place:?} was made beside another incarnation"));
                 }
-                if world.history.contains(&place) {
+                if world.history.contains(&place) && !world.vanished.contains(&place) {
                     world.violations.push(format!("{place:?} was made twice"));
                 }
                 world.history.push(place.clone());
@@ -383,6 +395,20 @@ impl ExecutionBackend for Fake {
             }
             world.made.remove(&place);
             Ok(())
+        })
+        .await
+    }
+
+    fn can_expunge(&self) -> bool {
+        self.world().expungeable
+    }
+
+    async fn expunge(&self, session: &SessionId) -> Result<Vec<Incarnation>, Error> {
+        self.change("expunge", |world| {
+            let of = |(id, incarnation): &(SessionId, Incarnation)| (id == session).then_some(*incarnation);
+            let gone = world.made.keys().filter_map(of).collect();
+            world.made.retain(|(id, _), _| id != session);
+            Ok(gone)
         })
         .await
     }

@@ -8,6 +8,7 @@ mod clock;
 mod crash;
 mod explained;
 mod fake;
+mod glass;
 mod health;
 mod house;
 mod lies;

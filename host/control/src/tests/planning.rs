@@ -279,6 +279,10 @@ impl World {
                 self.there.remove(incarnation);
                 return Ok(None);
             }
+            Call::Expunge => {
+                self.there.clear();
+                return Ok(None);
+            }
         }
         Ok(self.status(incarnation))
     }

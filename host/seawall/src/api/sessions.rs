@@ -145,6 +145,10 @@ pub(super) async fn stop(
 pub(super) struct Removing {
     wait: bool,
     force: bool,
+    /// By the host's own hand, without the plugin.
+    break_glass: bool,
+    /// The record, whatever is left.
+    forget: bool,
 }
 
 pub(super) async fn remove(
@@ -152,8 +156,15 @@ pub(super) async fn remove(
     Reference(id): Reference,
     Query(query): Query<Removing>,
 ) -> Result<Response, Problem> {
+    if query.forget && !query.break_glass {
+        return Err(Problem::field(Kind::Malformed, "forget", "only with `break_glass`"));
+    }
     let id = api.control.resolve(&id)?;
-    api.control.remove(&id, query.force).await?;
+    if query.break_glass {
+        api.control.break_glass(&id, query.forget).await?;
+    } else {
+        api.control.remove(&id, query.force).await?;
+    }
     if query.wait {
         return hold(&api, &id, Until::Removed, LONGEST_HOLD).await;
     }

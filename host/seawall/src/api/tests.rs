@@ -125,6 +125,8 @@ async fn every_bad_request_is_a_problem_that_says_what_is_wrong() {
         (Method::GET, "/v1/sessions/%00".to_owned()),
         (Method::GET, format!("/v1/sessions/{long}")),
         (Method::DELETE, "/v1/sessions/nobody?force=1".to_owned()),
+        (Method::DELETE, "/v1/sessions/nobody?break_glass=true".to_owned()),
+        (Method::DELETE, "/v1/sessions/nobody?forget=true".to_owned()),
         (Method::POST, "/v1/sessions/nobody/start".to_owned()),
         (Method::POST, "/v1/sessions/nobody/stop?grace=9h".to_owned()),
         (Method::POST, "/v1/sessions/nobody/stop?grace=soon".to_owned()),

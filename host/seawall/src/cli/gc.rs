@@ -2,7 +2,7 @@
 
 use clap::Args;
 use reqwest::Method;
-use seawall_control::{BackendStatus, Cleanup, Fate};
+use seawall_control::{Cleanup, Fate, Overview};
 use seawall_model::{BackendName, Timestamp};
 
 use super::Global;
@@ -30,8 +30,8 @@ impl Gc {
         let backends = match self.backend {
             Some(backend) => vec![backend],
             None => {
-                let all: Vec<BackendStatus> = client.get(&["backends"], &[]).await?;
-                all.into_iter().map(|status| status.name).collect()
+                let all: Overview = client.get(&["backends"], &[]).await?;
+                all.backends.into_iter().map(|status| status.name).collect()
             }
         };
         let query = [("dry_run", self.dry_run.to_string()), ("confirm", self.confirm.to_string())];

@@ -252,6 +252,12 @@ pub(crate) struct Rm {
     /// Kill it if it runs
     #[arg(short, long)]
     force: bool,
+    /// Have the host kill and remove it by its own hand: its plugin is broken, and is not asked
+    #[arg(long)]
+    break_glass: bool,
+    /// Forget it even if the host cannot reach what is left of it
+    #[arg(long, requires = "break_glass")]
+    forget: bool,
     /// Return as soon as it is wanted, before it is gone
     #[arg(long)]
     no_wait: bool,
@@ -267,7 +273,10 @@ impl Rm {
             // A name may be taken again as soon as it is free: wait by the id.
             let session = client.session(id).await?;
             let id = session.id.as_str();
-            client.send(Method::DELETE, &["sessions", id], &[("force", self.force.to_string())]).await?;
+            let flags = [("force", self.force), ("break_glass", self.break_glass), ("forget", self.forget)];
+            let query: Vec<_> =
+                flags.iter().filter(|(_, set)| *set).map(|(name, _)| (*name, true.to_string())).collect();
+            client.send(Method::DELETE, &["sessions", id], &query).await?;
             if !self.no_wait {
                 client.wait(id, Until::Removed, self.timeout.or(Some(patience(Some(Duration::ZERO))))).await?;
             }

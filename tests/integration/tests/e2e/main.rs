@@ -27,4 +27,6 @@ mod mock;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod recovery;
+#[cfg(test)]
 mod reload;
