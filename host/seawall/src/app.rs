@@ -170,6 +170,11 @@ impl App {
         Ok(Assembled { server, reloader, reload, control })
     }
 
+    /// What is to be done now and then while nothing happens.
+    pub(crate) fn keep_house(&self) {
+        self.store.prune();
+    }
+
     /// Sessions that run, or may.
     pub(crate) fn running(&self) -> usize {
         self.control.sessions().iter().filter(|session| runs(session)).count()

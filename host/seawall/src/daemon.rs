@@ -3,14 +3,19 @@
 //! SIGINT and SIGTERM alike begin the end; a second one cuts it short (A8). SIGHUP has the configuration read again.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use crate::app::App;
 use crate::config::{Settings, ShutdownMode};
 use crate::exit::Failure;
+
+/// Between two looks at what is to be done while nothing happens.
+const HOUSE: Duration = Duration::from_secs(600);
 
 /// Runs until a signal ends it.
 ///
@@ -41,11 +46,14 @@ async fn live(settings: Settings) -> Result<u8, Failure> {
         }
     };
     ready(&settings, &app);
+    let mut house = tokio::time::interval(HOUSE);
+    house.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let name = loop {
         tokio::select! {
-            // Cancel-safe, both: a signal that was not received stays pending.
+            // Cancel-safe, all: a signal that was not received stays pending.
             name = signals.next() => break name,
             _ = hangup.recv() => app.reload(),
+            _ = house.tick() => app.keep_house(),
         }
     };
     let running = app.running();

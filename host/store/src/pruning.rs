@@ -14,8 +14,8 @@ use sqlx::SqliteConnection;
 use crate::JournalConfig;
 use crate::journal::int;
 
-/// Old events go at least this often, also while nothing is written.
-pub(crate) const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// With a write after this time, old events go.
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 /// So many of the newest events of a voice are safe from louder and quieter ones.
 const FEW: u64 = 20;
 
@@ -43,7 +43,7 @@ impl Pruning {
     }
 
     /// Forgets what is beyond the bounds.
-    pub(crate) async fn prune(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    async fn prune(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         let now = Timestamp::now();
         let age = u64::try_from(self.config.age.as_millis()).unwrap_or(u64::MAX);
         sqlx::query("DELETE FROM events WHERE at < ?1")

@@ -155,6 +155,12 @@ impl Store {
         self.0.submit.submit(Work::Rows(rows)).await
     }
 
+    /// Removes events that are too old from the journal, soon, if that was not done for an hour. Writes do the same:
+    /// this is for when there are none.
+    pub fn prune(&self) {
+        self.0.submit.prune();
+    }
+
     /// Events from now on, in the order of commits, each published once it is durable. A subscriber that is more than
     /// 1024 events behind is told how many it missed; [`events`](Self::events) has them. Ends when the store is closed.
     ///

@@ -25,12 +25,11 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::journal::{self, int};
 use crate::lock::Lock;
-use crate::pruning::{PRUNE_EVERY, Pruning};
+use crate::pruning::Pruning;
 use crate::rows::{Row, SessionRow};
 use crate::schema::Database;
 use crate::state::Commit;
@@ -69,6 +68,13 @@ impl Submit {
         self.0.max_capacity() - self.0.capacity()
     }
 
+    /// Has the writer look whether there is something to prune. If it has much to do, it does so anyway.
+    pub(crate) fn prune(&self) {
+        // Nobody waits for the answer.
+        let (answer, _) = oneshot::channel();
+        drop(self.0.try_send(Job { work: Work::Rows(Vec::new()), answer }));
+    }
+
     /// Waits until the work is durable or has failed. A caller that goes away after it was queued leaves it queued.
     pub(crate) async fn submit(&self, work: Work) -> Result<(), Error> {
         let (answer, answered) = oneshot::channel();
@@ -103,8 +109,6 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, closing: CancellationToken) {
         let mut group = Vec::new();
-        let mut idle = tokio::time::interval_at(Instant::now() + PRUNE_EVERY, PRUNE_EVERY);
-        idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // All arms are cancel-safe: nothing is taken from the queue by a `recv_many` that did not finish.
             let taken = tokio::select! {
@@ -113,10 +117,9 @@ impl Writer {
                     jobs.close();
                     continue;
                 }
-                taken = jobs.recv_many(&mut group, GROUP) => Some(taken),
-                _ = idle.tick() => None,
+                taken = jobs.recv_many(&mut group, GROUP) => taken,
             };
-            if taken == Some(0) {
+            if taken == 0 {
                 break;
             }
             let group = std::mem::take(&mut group);
@@ -146,17 +149,9 @@ impl Writer {
         }
     }
 
-    /// Commits a group and answers everybody in it. With nothing to write, what grew old is pruned.
+    /// Commits a group and answers everybody in it.
     async fn write(&mut self, group: Vec<Job>) {
         let mut added = 0;
-        if group.is_empty() {
-            if let Some(connection) = &mut self.connection
-                && let Err(error) = self.pruning.prune(connection).await
-            {
-                tracing::warn!(%error, "old events could not be pruned; this is tried again");
-            }
-            return;
-        }
         match self.commit(&group).await {
             Ok(outcomes) => added += self.settle(group, outcomes),
             Err(Failure::InCommit(error)) => refuse(group, &error),

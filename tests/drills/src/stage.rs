@@ -22,6 +22,8 @@ pub(crate) const QUICK: &str = r#"
 sweep-interval = "200ms"
 list-interval = "500ms"
 orphan-grace = "500ms"
+# A daemon that is killed again and again leaves many creates that land late: none waits for an operator here.
+orphan-minimum = 1000
 restart = { first = "50ms", most = "500ms" }
 retry = { first = "50ms", most = "500ms" }
 [control.check]
