@@ -15,7 +15,7 @@ use crate::config::{Settings, ShutdownMode};
 use crate::exit::Failure;
 
 /// Between two looks at what is to be done while nothing happens.
-const HOUSE: Duration = Duration::from_secs(600);
+const HOUSE: Duration = Duration::from_secs(3600);
 
 /// Runs until a signal ends it.
 ///

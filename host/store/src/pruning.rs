@@ -43,7 +43,7 @@ impl Pruning {
     }
 
     /// Forgets what is beyond the bounds.
-    async fn prune(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    pub(crate) async fn prune(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         let now = Timestamp::now();
         let age = u64::try_from(self.config.age.as_millis()).unwrap_or(u64::MAX);
         sqlx::query("DELETE FROM events WHERE at < ?1")

@@ -155,7 +155,7 @@ impl Store {
         self.0.submit.submit(Work::Rows(rows)).await
     }
 
-    /// Removes events that are too old from the journal, soon, if that was not done for an hour. Writes do the same:
+    /// Has events that are too old removed from the journal, and does not wait for it. Writes do the same once an hour:
     /// this is for when there are none.
     pub fn prune(&self) {
         self.0.submit.prune();

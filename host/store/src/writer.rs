@@ -68,7 +68,7 @@ impl Submit {
         self.0.max_capacity() - self.0.capacity()
     }
 
-    /// Has the writer look whether there is something to prune. If it has much to do, it does so anyway.
+    /// Has the writer prune: a write of nothing. If its queue is full, it prunes anyway before long.
     pub(crate) fn prune(&self) {
         // Nobody waits for the answer.
         let (answer, _) = oneshot::channel();
@@ -152,6 +152,7 @@ impl Writer {
     /// Commits a group and answers everybody in it.
     async fn write(&mut self, group: Vec<Job>) {
         let mut added = 0;
+        let asked = group.iter().any(|job| matches!(&job.work, Work::Rows(rows) if rows.is_empty()));
         match self.commit(&group).await {
             Ok(outcomes) => added += self.settle(group, outcomes),
             Err(Failure::InCommit(error)) => refuse(group, &error),
@@ -167,10 +168,14 @@ impl Writer {
                 }
             }
         }
-        if let Some(connection) = &mut self.connection
-            && let Err(error) = self.pruning.after(added, connection).await
-        {
-            tracing::warn!(%error, "old events could not be pruned; this is tried again");
+        if let Some(connection) = &mut self.connection {
+            let pruned = match asked {
+                true => self.pruning.prune(connection).await,
+                false => self.pruning.after(added, connection).await,
+            };
+            if let Err(error) = pruned {
+                tracing::warn!(%error, "old events could not be pruned; this is tried again");
+            }
         }
     }
 
