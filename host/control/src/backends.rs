@@ -21,8 +21,7 @@ use crate::core::Core;
 use crate::draft::{Draft, is_live};
 use crate::events::{Kind, of_backend};
 use crate::health::wake;
-use crate::plan::{Action, plan};
-use crate::worker::kick;
+use crate::worker::hand_over;
 
 /// The backends that are there.
 #[derive(Default)]
@@ -137,12 +136,7 @@ impl Core {
         for entry in self.sessions.on(name, |_| true) {
             let Some(mut change) = Change::begin(&entry, entry.commit().await, |_| true) else { continue };
             change.draft.marks.doubt = why(&change.draft);
-            let work = plan(&change.draft, &context) != Action::Rest;
-            change.publish(None);
-            if work || entry.with(|cell| cell.working) {
-                kick(self, &entry);
-                entry.work.notify_one();
-            }
+            hand_over(self, change, &context);
         }
     }
 }

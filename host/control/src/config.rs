@@ -103,6 +103,11 @@ impl Default for CheckConfig {
     }
 }
 
+/// So many percent of a number, and never less than the minimum.
+pub(crate) fn share(of: usize, percent: u8, minimum: usize) -> usize {
+    (of.saturating_mul(usize::from(percent)) / 100).max(minimum)
+}
+
 impl ControlConfig {
     /// Checks what types cannot say. Every problem is found, not only the first; fields are named as in the file,
     /// below the table `[control]`.

@@ -71,14 +71,15 @@ impl Control {
         let mut intents: HashMap<_, _> =
             kept.intents.into_iter().map(|intent| (intent.session.clone(), intent)).collect();
         for record in kept.sessions {
-            let doubt = if core.backends.get(record.backend()).is_none() {
+            let backend = core.backends.get(record.backend());
+            let doubt = if backend.is_none() {
                 Some(not_configured(record.backend()))
             } else if is_live(record.state) {
                 Some("its backend was not asked since the daemon started".to_owned())
             } else {
                 None
             };
-            let engine_checks = core.backends.get(record.backend()).is_some_and(|backend| backend.engine_checks());
+            let engine_checks = backend.is_some_and(|backend| backend.engine_checks());
             // What was concluded stands until there is a new conclusion.
             let probed = beginning(&record.spec, engine_checks).health.map(|_| record.health);
             let marks = Marks { doubt: doubt.map(Into::into), probed, ..Marks::default() };

@@ -15,6 +15,7 @@ use crate::change::Change;
 use crate::clock::Clock;
 use crate::counts::Counts;
 use crate::draft::{Context, Draft};
+use crate::events::{Kind, of_session};
 use crate::state::{Entry, Sessions};
 use crate::{ControlConfig, ControlError, Overview, Summary};
 
@@ -82,6 +83,16 @@ impl Core {
         change(&mut begun.draft, &self.context(true))?;
         self.write(begun.writes()).await.map_err(ControlError::Store)?;
         begun.publish(None);
+        Ok(())
+    }
+
+    /// Deletes a session's record, and says what became of the session.
+    pub(crate) async fn bury(&self, change: Change, message: &str) -> Result<(), seawall_store::Error> {
+        let entry = Arc::clone(&change.entry);
+        let event = of_session(&change.draft.record, Kind::SessionRemoved, self.clock.now(), message);
+        self.write(vec![Write::DeleteSession(entry.id.clone()), Write::Event(event)]).await?;
+        self.sessions.remove(&entry);
+        change.bury();
         Ok(())
     }
 

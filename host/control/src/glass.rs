@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use seawall_backend::ExecutionBackend as _;
 use seawall_model::{Desired, SessionId};
-use seawall_store::Write;
 
 use crate::ControlError;
 use crate::backend::call;
@@ -19,7 +18,6 @@ use crate::change::Change;
 use crate::control::Control;
 use crate::core::Core;
 use crate::draft::{Draft, Marks};
-use crate::events::{Kind, of_session};
 use crate::state::Entry;
 use crate::worker::kick;
 
@@ -97,11 +95,6 @@ impl Core {
         };
         let change = Change::begin(entry, entry.commit().await, |_| true);
         let change = change.ok_or_else(|| ControlError::NoSuchSession(entry.id.to_string()))?;
-        let event = of_session(&change.draft.record, Kind::SessionRemoved, self.clock.now(), message);
-        let writes = vec![Write::DeleteSession(entry.id.clone()), Write::Event(event)];
-        self.write(writes).await.map_err(ControlError::Store)?;
-        self.sessions.remove(entry);
-        change.bury();
-        Ok(())
+        self.bury(change, &message).await.map_err(ControlError::Store)
     }
 }

@@ -24,6 +24,7 @@ use tracing::Instrument as _;
 
 use crate::backend::{Backend, ConditionKind, call};
 use crate::change::Right;
+use crate::config::share;
 use crate::core::Core;
 use crate::events::{Kind, of_backend};
 use crate::gc::{Cleanup, Fate, Gc, Orphan};
@@ -95,8 +96,7 @@ impl Orphans {
 
         let now = core.clock.now();
         let known = listing.len().saturating_sub(found.len());
-        let share = known.saturating_mul(usize::from(core.config.orphan_percent)) / 100;
-        let most = share.max(core.config.orphan_minimum);
+        let most = share(known, core.config.orphan_percent, core.config.orphan_minimum);
         let many = gc != Gc::Confirmed && found.len() > most;
         let mut cleanup = Cleanup { backend: backend.name.clone(), known, most, orphans: Vec::new(), unlisted: 0 };
         let mut removable = HashMap::new();

@@ -19,12 +19,11 @@ use crate::change::Change;
 use crate::core::Core;
 use crate::draft::key;
 use crate::observe::probed;
-use crate::plan::{Action, plan};
 use crate::probe::{Outcome, Question, Recorded, Role, Verdict, Watch};
 use crate::probe_run::ask;
 use crate::state::{Cell, Entry};
 use crate::why::LastProbe;
-use crate::worker::kick;
+use crate::worker::hand_over;
 
 /// Sessions that changed, and whose probes may have to begin or to end.
 #[derive(Default)]
@@ -234,11 +233,7 @@ async fn publish(
         tracing::error!(session = %entry.id, %error, "what probes found could not be stored");
         return false;
     }
-    let work = plan(&change.draft, &context) != Action::Rest;
-    change.publish(None);
-    if work || entry.with(|cell| cell.working) {
-        kick(core, entry);
-    }
+    hand_over(core, change, &context);
     true
 }
 

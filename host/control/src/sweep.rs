@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::backend::{Backend, ConditionKind, call};
 use crate::change::Change;
+use crate::config::share;
 use crate::core::Core;
 use crate::draft::{is_live, key};
 use crate::events::{Kind, of_backend};
@@ -29,9 +30,8 @@ use crate::listing::{Listing, listing};
 use crate::look::{Look, LookKind, Seen};
 use crate::observe::{is_news, observed, overtaken, vanished};
 use crate::orphans;
-use crate::plan::{Action, plan};
 use crate::state::{Cell, Entry};
-use crate::worker::kick;
+use crate::worker::hand_over;
 
 /// The most keys of one `inspect`: the contract of `wit/backend`.
 const BATCH: usize = 1000;
@@ -368,7 +368,8 @@ impl Sweep {
         }
         let wanted = |cell: &Cell| is_live(cell.record.state) && cell.record.desired == Desired::Running;
         let live = self.core.sessions.on(&self.backend.name, wanted).len();
-        let most = (live * usize::from(self.core.config.missing_percent) / 100).max(self.core.config.missing_minimum);
+        let config = &self.core.config;
+        let most = share(live, config.missing_percent, config.missing_minimum);
         if gone <= most {
             self.backend.clear(ConditionKind::NotBelieved);
             self.take_in(sights).await;
@@ -403,12 +404,8 @@ async fn keep(core: Arc<Core>, backend: Arc<Backend>, writes: Vec<Write>, change
     let context = core.context_of(&backend);
     for change in changes {
         let entry = Arc::clone(&change.entry);
-        let work = plan(&change.draft, &context) != Action::Rest;
-        change.publish(None);
+        hand_over(&core, change, &context);
         backend.probes.changed(&entry);
-        if work || entry.with(|cell| cell.working) {
-            kick(&core, &entry);
-        }
     }
 }
 

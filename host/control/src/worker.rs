@@ -9,17 +9,16 @@ use std::time::Duration;
 
 use seawall_backend::{Error, ExecutionBackend as _, trace};
 use seawall_model::{Desired, Key, Status, Timestamp, TraceId};
-use seawall_store::Write;
 use tracing::Instrument as _;
 
 use crate::backend::{Backend, call};
 use crate::backends::not_configured;
 use crate::change::Change;
 use crate::core::Core;
-use crate::draft::key;
-use crate::events::{Kind, of_session};
+use crate::draft::{Context, key};
 use crate::hints::next_look;
 use crate::look::Seen;
+use crate::plan::{Action, plan};
 use crate::probe::for_backend;
 use crate::settle::{Call, Outcome, Step, advance, settle};
 use crate::state::{Cell, Entry};
@@ -41,6 +40,17 @@ pub(crate) fn kick(core: &Arc<Core>, entry: &Arc<Entry>) {
         core.tasks.clone().spawn(async move { Worker { core, entry, backend }.run().await }.instrument(span));
     } else {
         entry.work.notify_one();
+    }
+}
+
+/// Shows a change that was not made by the session's worker, and wakes the worker if there is one, or if something is to
+/// be done now.
+pub(crate) fn hand_over(core: &Arc<Core>, change: Change, context: &Context<'_>) {
+    let entry = Arc::clone(&change.entry);
+    let work = plan(&change.draft, context) != Action::Rest;
+    change.publish(None);
+    if work || entry.with(|cell| cell.working) {
+        kick(core, &entry);
     }
 }
 
@@ -150,15 +160,11 @@ impl Worker {
         };
 
         if step == Some(Step::Forget) {
-            let record = &change.draft.record;
             let message = match change.draft.marks.break_glass {
                 true => "the host removed its workload without the plugin, and its record",
                 false => "workload and record are gone",
             };
-            let event = of_session(record, Kind::SessionRemoved, context.now, message);
-            core.write(vec![Write::DeleteSession(entry.id.clone()), Write::Event(event)]).await?;
-            core.sessions.remove(entry);
-            change.bury();
+            core.bury(change, message).await?;
             self.backend.probes.changed(entry);
             return Ok(step);
         }

@@ -45,6 +45,8 @@ const GROUP: usize = 256;
 pub(crate) enum Work {
     Rows(Vec<Row>),
     State(Commit),
+    /// Nothing is written: the journal is pruned.
+    Prune,
 }
 
 #[derive(Debug)]
@@ -68,11 +70,11 @@ impl Submit {
         self.0.max_capacity() - self.0.capacity()
     }
 
-    /// Has the writer prune: a write of nothing. If its queue is full, it prunes anyway before long.
+    /// Has the writer prune. If its queue is full, it prunes anyway before long.
     pub(crate) fn prune(&self) {
         // Nobody waits for the answer.
         let (answer, _) = oneshot::channel();
-        drop(self.0.try_send(Job { work: Work::Rows(Vec::new()), answer }));
+        drop(self.0.try_send(Job { work: Work::Prune, answer }));
     }
 
     /// Waits until the work is durable or has failed. A caller that goes away after it was queued leaves it queued.
@@ -152,7 +154,7 @@ impl Writer {
     /// Commits a group and answers everybody in it.
     async fn write(&mut self, group: Vec<Job>) {
         let mut added = 0;
-        let asked = group.iter().any(|job| matches!(&job.work, Work::Rows(rows) if rows.is_empty()));
+        let asked = group.iter().any(|job| matches!(job.work, Work::Prune));
         match self.commit(&group).await {
             Ok(outcomes) => added += self.settle(group, outcomes),
             Err(Failure::InCommit(error)) => refuse(group, &error),
@@ -271,6 +273,7 @@ async fn batch(work: &Work, connection: &mut SqliteConnection) -> Result<Result<
     let outcome = match work {
         Work::Rows(rows) => write_rows(rows, connection).await,
         Work::State(commit) => write_state(commit, connection).await.map_err(Error::from),
+        Work::Prune => Ok(Vec::new()),
     };
     if outcome.is_err() {
         let undone = sqlx::raw_sql("ROLLBACK TO batch").execute(&mut *connection).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use seawall_model::Session;
-use seawall_testing::daemon::{Daemon, Home, seawall_binary};
+use seawall_testing::daemon::{Daemon, Home, QUICK, seawall_binary};
 use seawall_testing::docker::Engine;
 use seawall_testing::interrupt::Interrupt;
 use seawall_testing::workloads::Workload;
@@ -16,20 +16,8 @@ use crate::api::{Told, ask, sessions};
 /// How long anything may take to come about on a machine that is busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A daemon that looks often and waits little, so that a drill meets more instants in less time.
-pub(crate) const QUICK: &str = r#"
-[control]
-sweep-interval = "200ms"
-list-interval = "500ms"
-orphan-grace = "500ms"
-# A daemon that is killed again and again leaves many creates that land late: none waits for an operator here.
-orphan-minimum = 1000
-restart = { first = "50ms", most = "500ms" }
-retry = { first = "50ms", most = "500ms" }
-[control.check]
-interval = "500ms"
-retry-interval = "300ms"
-"#;
+/// A daemon that is killed again and again leaves many creates that land late: none waits for an operator here.
+const MANY_ORPHANS: &str = "[control]\norphan-minimum = 1000\n";
 
 pub(crate) struct Stage {
     daemon: Option<Daemon>,
@@ -49,7 +37,8 @@ impl Stage {
             home = home.with_docker(&engine.host());
         }
         let docker = if engine.is_some() { "" } else { "[backend.docker]\nenabled = false\n" };
-        home.configure(&format!("{QUICK}{more_config}{docker}"))?;
+        let quick = QUICK.replacen("[control]\n", MANY_ORPHANS, 1);
+        home.configure(&format!("{quick}{more_config}{docker}"))?;
         Ok(Self { daemon: None, home, engine, interrupt: interrupt.clone() })
     }
 

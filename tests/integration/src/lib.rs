@@ -8,25 +8,13 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+pub use seawall_testing::daemon::QUICK;
 use seawall_testing::daemon::{Home, Output, seawall_binary};
 use seawall_testing::docker::Engine;
 use serde_json::Value;
 
 /// How long anything may take to come about on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A configuration that looks often and waits little, so that tests are quick.
-pub const QUICK: &str = r#"
-[control]
-sweep-interval = "200ms"
-list-interval = "500ms"
-orphan-grace = "500ms"
-restart = { first = "50ms", most = "500ms" }
-retry = { first = "50ms", most = "500ms" }
-[control.check]
-interval = "500ms"
-retry-interval = "300ms"
-"#;
 
 /// A home with the quick configuration and this behind it; Docker is absent.
 ///

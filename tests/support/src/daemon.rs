@@ -18,6 +18,19 @@ use serde_json::Value;
 use crate::http::{self, Response};
 use crate::processes::{self, Process};
 
+/// A configuration that looks often and waits little, so that tests are quick.
+pub const QUICK: &str = r#"
+[control]
+sweep-interval = "200ms"
+list-interval = "500ms"
+orphan-grace = "500ms"
+restart = { first = "50ms", most = "500ms" }
+retry = { first = "50ms", most = "500ms" }
+[control.check]
+interval = "500ms"
+retry-interval = "300ms"
+"#;
+
 /// How long a daemon may take to serve. Its first start compiles the plugins, on a machine that may be busy.
 const READY: Duration = Duration::from_secs(120);
 const STOPPED: Duration = Duration::from_secs(60);

@@ -291,14 +291,20 @@ async fn what_was_concluded_outlives_the_daemon_and_no_restart_follows_from_its_
     house.done().await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn ending_an_unhealthy_session_goes_on_after_a_restart_of_the_daemon() {
+/// A session that is being ended because it is unhealthy, and does not heed TERM.
+async fn being_ended() -> (House, Session) {
     let house = House::new().await;
     house.fake.plan(Plans { ignores_term: true, ..Plans::default() });
     let session = house.running(live("always")).await;
     house.fake.set_commands(&session.id, ILL);
     unhealthy(&house, &session.id).await;
     house.eventually("TERM was sent", || !house.fake.signals().is_empty()).await;
+    (house, session)
+}
+
+#[tokio::test(start_paused = true)]
+async fn ending_an_unhealthy_session_goes_on_after_a_restart_of_the_daemon() {
+    let (house, session) = being_ended().await;
     house.fake.set_commands(&session.id, WELL);
     let house = house.restart().await;
     let again = house.when(&session.id, |session| session.incarnation == 2 && session.health == Health::Healthy).await;
@@ -309,12 +315,7 @@ async fn ending_an_unhealthy_session_goes_on_after_a_restart_of_the_daemon() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_wins_over_a_restart_for_being_unhealthy() {
-    let house = House::new().await;
-    house.fake.plan(Plans { ignores_term: true, ..Plans::default() });
-    let session = house.running(live("always")).await;
-    house.fake.set_commands(&session.id, ILL);
-    unhealthy(&house, &session.id).await;
-    house.eventually("TERM was sent", || !house.fake.signals().is_empty()).await;
+    let (house, session) = being_ended().await;
     house.control.stop(&session.id, None).await.unwrap();
     house.until(&session.id, SessionState::Stopped).await;
     house.later(HOUR).await;
