@@ -2,7 +2,9 @@
 //!
 //! A call holds a permit exactly while its future is polled, which is while guest code runs, and gives it up when the
 //! poll ends: when the guest yields, waits for a host call, or is done. That is a *turn*. Where no permit is free, the
-//! call queues with the others of its backend, first come, first served; among backends, the one that used least time
+//! call queues with the others of its backend, first come, first served. A guest that yields goes to the end of its
+//! queue without its task being woken before it has a permit again: else each turn would end with threads of the
+//! executor woken for nothing, and more of them awake than there are cores. Among backends, the one that used least time
 //! is next (start-time fair queueing: `used` is a backend's virtual time, the largest start of a turn is the clock, and
 //! a backend that was idle is behind the clock by a quantum at most). So a call of a backend that uses little waits for
 //! the end of one turn, however many calls of others queue. One backend alone has all cores.
@@ -13,13 +15,15 @@
 //!   guest that has had its turn for half a quantum yields at the next loop or call. Fuel alone is no measure of time:
 //!   a store to a page that was never touched costs one unit and a page fault;
 //! - nothing of the sort ends one long operation: filling or copying a whole memory, a large argument or answer that
-//!   the host copies, giving a large memory back. A turn that lasts two quanta while somebody waits is *overdue*: its
-//!   core is lent, which means that another permit takes its place, up to [`spare`] at a time, and the kernel shares the
-//!   cores between the two. The thread for it is there, since the executor has [`threads`]. Overdue time is charged
-//!   like any other, so that whoever takes it waits for it later.
+//!   the host copies, giving a large memory back. Limits on memory and sizes bound it, it is charged like any other
+//!   time, so that whoever takes it waits for it later, and the other threads go on meanwhile.
 //!
-//! A permit that was handed to a task which does not run (its owner waits for another call first) becomes overdue in
-//! the same way, so no order of awaits can deadlock on permits.
+//! The executor has as many threads as there are permits ([`threads`]), and whoever ends a turn runs the next one on the
+//! same thread: who comes next is decided here, by quanta, and not by the kernel, whose slices are longer by far. With
+//! more threads than cores, a thread that holds a turn may stand in the kernel's queue for a tick.
+//!
+//! A permit that was handed to a task which does not run (its owner waits for another call first) is *overdue* after two
+//! quanta: another one stands in for it, up to [`spare`] at a time, so no order of awaits can deadlock on permits.
 //!
 //! It owns no task and measures nothing but time: what a turn is for, it does not know.
 
@@ -28,7 +32,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 /// How many permits beyond its own a set of permits lends at most.
@@ -36,10 +40,10 @@ pub(crate) fn spare(permits: usize) -> usize {
     permits.min(4)
 }
 
-/// How many threads an executor needs, so that with every permit held and every spare one lent there is still one for
-/// what is no guest: timers, sockets, the host's own tasks.
+/// How many threads an executor has: one for each permit, and never one alone, which a guest could keep busy with one
+/// long operation.
 pub(crate) fn threads(permits: usize) -> usize {
-    permits + spare(permits) + 1
+    permits.max(2)
 }
 
 thread_local! {
@@ -132,7 +136,7 @@ impl Cpu {
     }
 
     /// Sleeps for half a quantum while somebody waits for a permit, and for as long as nobody does, before that. Then
-    /// lends the cores of overdue turns. `false`: it is over.
+    /// replaces the permits of overdue turns. `false`: it is over.
     pub(crate) fn tick(&self) -> bool {
         let mut state = self.state();
         while state.waiting == 0 && !state.stopped {
@@ -185,12 +189,22 @@ impl State {
             self.begin(index, seat.ticket, now, true);
             return Entered::Turn;
         }
-        if let Some(Some(backend)) = self.backends.get_mut(index) {
-            backend.queue.push_back((seat.ticket, waker.clone()));
+        self.queue(seat, waker.clone());
+        Entered::Queue { old: None }
+    }
+
+    /// Takes a place at the end of its backend's queue.
+    fn queue(&mut self, seat: &mut Seat<'_>, task: Waker) {
+        if let Some(Some(backend)) = self.backends.get_mut(seat.share.index) {
+            backend.queue.push_back((seat.ticket, task));
             self.waiting += 1;
             seat.waits = true;
         }
-        Entered::Queue { old: None }
+    }
+
+    /// Whether somebody waits while the ticker sleeps. It was told then.
+    fn wakes_ticker(&mut self) -> bool {
+        self.waiting > 0 && !std::mem::replace(&mut self.ticking, true)
     }
 
     fn begin(&mut self, index: usize, ticket: u64, now: Instant, taken: bool) {
@@ -202,19 +216,25 @@ impl State {
         self.turns.push(Turn { ticket, backend: index, since: now, charged: now, taken, overdue: false });
     }
 
-    /// Ends a turn, whether it was taken or not, and says who is next.
+    /// Ends a turn, and says who is next.
     fn leave(&mut self, ticket: u64, now: Instant) -> Option<Waker> {
-        let at = self.turns.iter().position(|turn| turn.ticket == ticket)?;
+        self.end(ticket, now);
+        self.next(now)
+    }
+
+    /// Ends a turn, whether it was taken or not.
+    fn end(&mut self, ticket: u64, now: Instant) {
+        let Some(at) = self.turns.iter().position(|turn| turn.ticket == ticket) else { return };
         let turn = self.turns.swap_remove(at);
         if turn.taken {
             self.charge(turn.backend, now.saturating_duration_since(turn.charged));
         }
+        // The permit of an overdue turn was lent already.
         if turn.overdue {
             self.lent -= 1;
-            return None;
+        } else {
+            self.free += 1;
         }
-        self.free += 1;
-        self.next(now)
     }
 
     /// Gives up a place in the queue.
@@ -246,14 +266,14 @@ impl State {
         Some(waker)
     }
 
-    /// Charges what runs, and replaces what has run for longer than a turn may while others wait.
+    /// Charges what runs, and replaces what was handed over so long ago and not yet taken while others wait.
     fn lend(&mut self, now: Instant, most: Duration) -> Vec<Waker> {
         let mut next = Vec::new();
         for at in 0..self.turns.len() {
             let Some(turn) = self.turns.get_mut(at) else { break };
             let (backend, time) = (turn.backend, now.saturating_duration_since(turn.charged));
             turn.charged = turn.charged.max(now);
-            let overdue = !turn.overdue && now.saturating_duration_since(turn.since) >= most;
+            let overdue = !turn.taken && !turn.overdue && now.saturating_duration_since(turn.since) >= most;
             if turn.taken {
                 self.charge(backend, time);
             }
@@ -282,9 +302,18 @@ impl Share {
     pub(crate) async fn run<F: Future>(&self, until: Option<Instant>, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         let mut seat = self.seat();
+        let relay = Arc::new(Relay::default());
+        let relayed = Waker::from(relay.clone());
         poll_fn(|context| match seat.turn(context.waker()) {
             Some(turn) if until.is_some_and(|until| turn.began > until) => Poll::Ready(None),
-            Some(_turn) => future.as_mut().poll(context).map(Some),
+            Some(mut turn) => {
+                relay.begin(context.waker());
+                let polled = future.as_mut().poll(&mut Context::from_waker(&relayed));
+                if relay.end() && polled.is_pending() {
+                    turn.again = Some(context.waker().clone());
+                }
+                polled.map(Some)
+            }
             None => Poll::Pending,
         })
         .await
@@ -322,9 +351,9 @@ struct Seat<'a> {
     waits: bool,
 }
 
-impl Seat<'_> {
+impl<'s> Seat<'s> {
     /// A turn, if there is one now. If not, the waker is woken when there is.
-    fn turn(&mut self, waker: &Waker) -> Option<InTurn<'_>> {
+    fn turn<'a>(&'a mut self, waker: &Waker) -> Option<InTurn<'a, 's>> {
         let cpu = &self.share.cpu;
         let now = Instant::now();
         let mut state = cpu.state();
@@ -332,10 +361,10 @@ impl Seat<'_> {
             Entered::Turn => {
                 drop(state);
                 let outer = TURN.replace(Some(now));
-                Some(InTurn { cpu: &self.share.cpu, ticket: self.ticket, began: now, outer })
+                Some(InTurn { seat: self, began: now, outer, again: None })
             }
             Entered::Queue { old } => {
-                let asleep = !std::mem::replace(&mut state.ticking, true);
+                let asleep = state.wakes_ticker();
                 drop(state);
                 drop(old);
                 if asleep {
@@ -363,19 +392,78 @@ impl Drop for Seat<'_> {
 }
 
 /// A permit. Ends with the poll, however that ends.
-struct InTurn<'a> {
-    cpu: &'a Cpu,
-    ticket: u64,
+struct InTurn<'a, 's> {
+    seat: &'a mut Seat<'s>,
     began: Instant,
     outer: Option<Instant>,
+    /// The task of a guest that yielded, and queues for another turn.
+    again: Option<Waker>,
 }
 
-impl Drop for InTurn<'_> {
+impl Drop for InTurn<'_, '_> {
     fn drop(&mut self) {
         TURN.set(self.outer);
+        let cpu = &self.seat.share.cpu;
         let now = Instant::now();
-        let next = self.cpu.state().leave(self.ticket, now);
+        let mut state = cpu.state();
+        state.end(self.seat.ticket, now);
+        if let Some(task) = self.again.take() {
+            state.queue(self.seat, task);
+        }
+        let next = state.next(now);
+        let asleep = state.wakes_ticker();
+        drop(state);
+        if asleep {
+            cpu.tick.notify_all();
+        }
         next.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// What a call's future wakes: in a turn this is how a guest yields, and said when the turn ends; at any other time it
+/// is an answer of the host that the guest waits for, and the call's task is woken.
+#[derive(Default)]
+struct Relay(Mutex<Relayed>);
+
+#[derive(Default)]
+struct Relayed {
+    in_turn: bool,
+    woken: bool,
+    task: Option<Waker>,
+}
+
+impl Relay {
+    fn begin(&self, task: &Waker) {
+        let mut relayed = self.lock();
+        (relayed.in_turn, relayed.woken) = (true, false);
+        if !relayed.task.as_ref().is_some_and(|known| known.will_wake(task)) {
+            relayed.task = Some(task.clone());
+        }
+    }
+
+    /// Says whether it was woken since the turn began.
+    fn end(&self) -> bool {
+        let mut relayed = self.lock();
+        relayed.in_turn = false;
+        relayed.woken
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Relayed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Relay {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut relayed = self.lock();
+        relayed.woken = true;
+        let task = if relayed.in_turn { None } else { relayed.task.clone() };
+        drop(relayed);
+        task.into_iter().for_each(Waker::wake);
     }
 }
 

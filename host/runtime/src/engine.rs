@@ -59,10 +59,12 @@ impl Default for RuntimeConfig {
 }
 
 impl RuntimeConfig {
-    /// How many threads the executor that runs the calls needs, so that calls which have all permits never keep the
-    /// host's own tasks waiting.
-    pub fn threads(&self) -> usize {
-        cpu::threads(self.cpu)
+    /// An executor for the calls and for the host's own tasks: a thread for each core that guests may have, and looks at
+    /// timers and sockets between any few turns of theirs.
+    pub fn executor(&self) -> tokio::runtime::Builder {
+        let mut executor = tokio::runtime::Builder::new_multi_thread();
+        executor.worker_threads(cpu::threads(self.cpu)).event_interval(4).enable_all();
+        executor
     }
 }
 

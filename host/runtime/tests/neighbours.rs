@@ -54,8 +54,7 @@ fn crowd(backend: &WasmBackend, calls: &mut JoinSet<()>) {
 #[test]
 fn a_neighbour_gets_its_share_however_many_calls_others_make() {
     let config = RuntimeConfig { cpu: 1, ..RuntimeConfig::default() };
-    let executor = tokio::runtime::Builder::new_multi_thread().worker_threads(config.threads()).enable_all().build();
-    let executor = executor.unwrap();
+    let executor = config.executor().build().unwrap();
     // On a thread of the executor: the one that waits here is none of them, and hears of each turn late.
     let attack = executor.spawn(async {
         let runtime = Runtime::new(config).unwrap();

@@ -22,10 +22,10 @@ const HOUSE: Duration = Duration::from_secs(3600);
 /// # Errors
 /// It did not start, or not everything ended in time.
 pub(crate) fn run(settings: Settings) -> Result<u8, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(settings.runtime.threads())
+    let runtime = settings
+        .runtime
+        .executor()
         .thread_name("seawall")
-        .enable_all()
         .build()
         .context("failed to start the threads of the daemon")?;
     let ended = runtime.block_on(live(settings));

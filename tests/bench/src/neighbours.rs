@@ -27,11 +27,7 @@ const TURN: Duration = Duration::from_micros(5);
 
 pub(crate) fn measure(report: &mut Report) -> Result<()> {
     let config = RuntimeConfig::default();
-    let executor = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(config.threads())
-        .enable_all()
-        .build()
-        .context("start the threads of a daemon")?;
+    let executor = config.executor().build().context("start the threads of a daemon")?;
     executor.block_on(async { tokio::spawn(run(config)).await })??.report(report);
     Ok(())
 }

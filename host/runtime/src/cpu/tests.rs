@@ -201,25 +201,18 @@ fn the_last_waker_of_a_call_is_the_one_that_is_woken() {
 }
 
 #[test]
-fn an_overdue_turn_is_replaced_until_it_ends() {
-    let (cpu, now) = (cpu(1), Instant::now());
+fn a_turn_that_lasts_is_charged_while_it_lasts() {
+    let (cpu, now) = (cpu(3), Instant::now());
     let (slow, neighbour) = (cpu.share(), cpu.share());
-    let (mut long, mut other, mut mine) = (Call::of(&slow), Call::of(&slow), Call::of(&neighbour));
-    assert!(long.poll(now) && !other.poll(now));
-    let lend = |now| cpu.state().lend(now, QUANTUM * 2).into_iter().for_each(Waker::wake);
-    lend(now + QUANTUM);
-    assert_eq!(other.woken(), 0, "not yet overdue");
-    assert!(!mine.poll(now + QUANTUM));
-    let late = now + QUANTUM * 2;
-    lend(late);
-    assert!(mine.woken() == 1 && mine.poll(late), "it was charged for what it took: the neighbour is first");
-    assert_eq!(other.woken(), 0, "no more is lent than there is to spare");
-    assert_no_permit_is_lost(&cpu, 1);
-    long.end(late);
-    assert_eq!(other.woken(), 0, "its permit was lent already");
-    mine.end(late);
-    assert_eq!(other.woken(), 1);
-    assert_no_permit_is_lost(&cpu, 1);
+    let (mut long, mut longer, mut short) = (Call::of(&slow), Call::of(&slow), Call::of(&neighbour));
+    assert!(long.poll(now) && longer.poll(now) && short.poll(now));
+    let (mut other, mut mine) = (Call::of(&slow), Call::of(&neighbour));
+    assert!(!other.poll(now) && !mine.poll(now));
+    let late = now + QUANTUM * 10;
+    assert!(cpu.state().lend(late, QUANTUM * 2).is_empty(), "their threads are busy: a permit more is no thread more");
+    short.end(late);
+    assert_eq!((other.woken(), mine.woken()), (0, 1), "the two of the other took more");
+    assert_no_permit_is_lost(&cpu, 3);
 }
 
 #[test]
@@ -230,10 +223,23 @@ fn a_permit_handed_to_a_call_that_nobody_polls_is_lent() {
     assert!(running.poll(now) && !asleep.poll(now) && !awake.poll(now));
     running.end(now);
     assert_eq!((asleep.woken(), awake.woken()), (1, 0));
-    cpu.state().lend(now + QUANTUM * 2, QUANTUM * 2).into_iter().for_each(Waker::wake);
-    assert!(awake.woken() == 1 && awake.poll(now));
-    drop(asleep);
-    awake.end(now);
+    let lend = |now| cpu.state().lend(now, QUANTUM * 2).into_iter().for_each(Waker::wake);
+    lend(now + QUANTUM);
+    assert_eq!(awake.woken(), 0, "not yet overdue");
+    let late = now + QUANTUM * 2;
+    lend(late);
+    assert!(awake.woken() == 1 && awake.poll(late));
+    let mut last = Call::of(&share);
+    assert!(!last.poll(late));
+    lend(late + QUANTUM * 2);
+    assert_eq!(last.woken(), 0, "no more is lent than there is to spare");
+    assert_no_permit_is_lost(&cpu, 1);
+    assert!(asleep.poll(late));
+    asleep.end(late);
+    assert_eq!(last.woken(), 0, "its permit was lent already");
+    awake.end(late);
+    assert!(last.woken() == 1 && last.poll(late));
+    last.end(late);
     assert_no_permit_is_lost(&cpu, 1);
     assert_eq!(cpu.state().free, 1);
 }
