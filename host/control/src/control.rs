@@ -19,7 +19,7 @@ use crate::counts::{Counts, EventCount};
 use crate::draft::{Marks, is_live, key};
 use crate::plan::{Action, plan};
 use crate::probe::beginning;
-use crate::state::{Entry, Resolved, Sessions};
+use crate::state::{Entry, Glance, Resolved, Sessions};
 use crate::worker::kick;
 use crate::{BackendStatus, ControlConfig, ControlError, Overview, StartError};
 
@@ -121,10 +121,18 @@ impl Control {
 
     /// Every session, oldest first.
     pub fn sessions(&self) -> Vec<Session> {
-        let entries = self.core.sessions.all();
-        let mut sessions: Vec<_> = entries.iter().map(|entry| entry.with(|cell| cell.session())).collect();
-        sessions.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-        sessions
+        self.core.sessions.by_age().iter().map(|entry| entry.with(|cell| cell.session())).collect()
+    }
+
+    /// Each session that is wanted, oldest first, as the JSON that a [`Session`] is. It is kept from one time to the
+    /// next, so that a list costs what was changed since the last one.
+    ///
+    /// # Errors
+    /// Only a defect.
+    pub fn documents(&self, wanted: impl Fn(Glance<'_>) -> bool) -> Result<Vec<Arc<str>>, serde_json::Error> {
+        let entries = self.core.sessions.by_age();
+        let document = |entry: &Arc<Entry>| entry.with(|cell| wanted(cell.glance()).then(|| cell.document()));
+        entries.iter().filter_map(document).collect()
     }
 
     /// One session.

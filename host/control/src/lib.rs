@@ -70,5 +70,6 @@ pub use health::{BackendHealth, BackendStatus, Condition};
 pub use look::{Look, LookKind};
 pub use probe::Role;
 pub use shutdown::Shutdown;
+pub use state::Glance;
 pub use summary::{BackendCondition, Overview, Phase, Summary};
 pub use why::{KnownBackend, LastError, LastProbe, Observed, OpenAct, ProbeResult, Restart, Retry, Why, WhyBackend};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use seawall_backend::trace;
 use seawall_model::{
-    BackendName, Incarnation, Session, SessionId, SessionName, SessionSpec, SessionState, Timestamp, TraceId,
+    BackendName, Health, Incarnation, Session, SessionId, SessionName, SessionSpec, SessionState, Timestamp, TraceId,
 };
 use seawall_store::{Intent, SessionRecord};
 use tokio::sync::{Notify, watch};
@@ -29,6 +29,13 @@ pub(crate) struct Entry {
     pub(crate) work: Notify,
 }
 
+/// A session as JSON, and what it was made of: it holds for as long as these are the cell's.
+struct Document {
+    record: Arc<SessionRecord>,
+    doubt: Option<Arc<str>>,
+    text: Arc<str>,
+}
+
 /// Enough to see what led to what.
 const ERRORS_KEPT: usize = 5;
 
@@ -37,6 +44,8 @@ pub(crate) struct Cell {
     pub(crate) record: Arc<SessionRecord>,
     /// The spec without secrets, as it is shown.
     shown: Arc<SessionSpec>,
+    /// The session as JSON, once somebody has asked for it.
+    document: Option<Document>,
     pub(crate) intent: Option<Intent>,
     pub(crate) marks: Marks,
     /// Its record is deleted.
@@ -66,6 +75,7 @@ impl Entry {
             backend: record.backend().clone(),
             cell: Mutex::new(Cell {
                 shown: Arc::new(record.spec.redacted()),
+                document: None,
                 record: Arc::new(record),
                 intent,
                 marks,
@@ -180,6 +190,35 @@ impl Cell {
         }
     }
 
+    /// The session as a list shows it, in JSON; made anew only if it changed since it was last asked for.
+    ///
+    /// # Errors
+    /// Only a defect.
+    pub(crate) fn document(&mut self) -> Result<Arc<str>, serde_json::Error> {
+        let same_doubt = |doubt: &Option<Arc<str>>| match (doubt, &self.marks.doubt) {
+            (Some(then), Some(now)) => Arc::ptr_eq(then, now),
+            (then, now) => then.is_none() && now.is_none(),
+        };
+        if let Some(document) = &self.document
+            && Arc::ptr_eq(&document.record, &self.record)
+            && same_doubt(&document.doubt)
+        {
+            return Ok(Arc::clone(&document.text));
+        }
+        let text: Arc<str> = serde_json::to_string(&self.session())?.into();
+        let (record, doubt) = (Arc::clone(&self.record), self.marks.doubt.clone());
+        self.document = Some(Document { record, doubt, text: Arc::clone(&text) });
+        Ok(text)
+    }
+
+    /// What a list is filtered by.
+    pub(crate) fn glance(&self) -> Glance<'_> {
+        let (record, state) = (&*self.record, self.state());
+        let health = if state == SessionState::Unknown { Health::Unknown } else { record.health };
+        let (backend, labels) = (record.backend(), &self.shown.labels);
+        Glance { id: &record.id, name: &record.name, backend, state, health, labels, created_at: record.created_at }
+    }
+
     /// The session as users see it.
     pub(crate) fn session(&self) -> Session {
         let record = &self.record;
@@ -193,7 +232,7 @@ impl Cell {
             desired: record.desired,
             state,
             last_state: unknown.then_some(record.state),
-            health: if unknown { seawall_model::Health::Unknown } else { record.health },
+            health: if unknown { Health::Unknown } else { record.health },
             ready: record.ready,
             exit: record.exit.clone(),
             incarnation: record.incarnation,
@@ -207,6 +246,26 @@ impl Cell {
     }
 }
 
+/// What lists of sessions are filtered by, as users see it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Glance<'a> {
+    /// Its id.
+    pub id: &'a SessionId,
+    /// Its name.
+    pub name: &'a SessionName,
+    /// The backend it is on.
+    pub backend: &'a BackendName,
+    /// What is.
+    pub state: SessionState,
+    /// How well it runs.
+    pub health: Health,
+    /// From its spec.
+    pub labels: &'a BTreeMap<String, String>,
+    /// When it was asked for. Lists are in this order, and in that of ids among those of one instant.
+    pub created_at: Timestamp,
+}
+
 /// All sessions.
 #[derive(Default)]
 pub(crate) struct Sessions(RwLock<Index>);
@@ -214,6 +273,8 @@ pub(crate) struct Sessions(RwLock<Index>);
 #[derive(Default)]
 struct Index {
     by_id: BTreeMap<SessionId, Arc<Entry>>,
+    /// The oldest first.
+    by_age: BTreeMap<(Timestamp, SessionId), Arc<Entry>>,
     by_name: HashMap<SessionName, SessionId>,
 }
 
@@ -240,17 +301,19 @@ impl Sessions {
     }
 
     pub(crate) fn insert(&self, entry: Arc<Entry>) {
-        let name = entry.with(|cell| cell.record.name.clone());
+        let (name, created_at) = entry.with(|cell| (cell.record.name.clone(), cell.record.created_at));
         self.write(|index| {
             index.by_name.insert(name, entry.id.clone());
+            index.by_age.insert((created_at, entry.id.clone()), Arc::clone(&entry));
             index.by_id.insert(entry.id.clone(), entry);
         });
     }
 
     pub(crate) fn remove(&self, entry: &Entry) {
-        let name = entry.with(|cell| cell.record.name.clone());
+        let (name, created_at) = entry.with(|cell| (cell.record.name.clone(), cell.record.created_at));
         self.write(|index| {
             index.by_id.remove(&entry.id);
+            index.by_age.remove(&(created_at, entry.id.clone()));
             // The name may be another session's by now.
             if index.by_name.get(&name) == Some(&entry.id) {
                 index.by_name.remove(&name);
@@ -264,6 +327,11 @@ impl Sessions {
 
     pub(crate) fn all(&self) -> Vec<Arc<Entry>> {
         self.read(|index| index.by_id.values().cloned().collect())
+    }
+
+    /// The oldest first.
+    pub(crate) fn by_age(&self) -> Vec<Arc<Entry>> {
+        self.read(|index| index.by_age.values().cloned().collect())
     }
 
     /// Those on a backend for which `wanted` holds.

@@ -13,6 +13,7 @@ mod health;
 mod house;
 mod lies;
 mod lifecycle;
+mod lists;
 mod orphans;
 mod outage;
 mod planning;

@@ -1,12 +1,13 @@
 //! `/v1/sessions` and `/v1/down`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::header::LOCATION;
+use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use seawall_control::ControlError;
+use seawall_control::{ControlError, Glance};
 use seawall_model::{BackendName, Session, SessionId, SessionSpec};
 use serde::{Deserialize, Serialize};
 
@@ -23,13 +24,29 @@ pub(super) struct Filter {
     backend: Option<BackendName>,
 }
 
-pub(super) async fn list(State(api): State<Api>, Query(filter): Query<Filter>) -> Response {
-    let mut sessions = api.control.sessions();
-    sessions.retain(|session| {
+pub(super) async fn list(State(api): State<Api>, Query(filter): Query<Filter>) -> Result<Response, Problem> {
+    let wanted = |session: Glance<'_>| {
         (filter.all || !session.state.is_final())
-            && filter.backend.as_ref().is_none_or(|backend| session.backend == *backend)
-    });
-    axum::Json(sessions).into_response()
+            && filter.backend.as_ref().is_none_or(|backend| session.backend == backend)
+    };
+    let defect = |error| Problem::new(Kind::Internal, format!("the list could not be written: {error}"));
+    let documents = api.control.documents(wanted).map_err(defect)?;
+    Ok(json_array(&documents).into_response())
+}
+
+/// An array of what is JSON already.
+fn json_array(documents: &[Arc<str>]) -> impl IntoResponse + use<> {
+    let length = documents.iter().map(|document| document.len() + 1).sum::<usize>() + 2;
+    let mut body = String::with_capacity(length);
+    body.push('[');
+    for document in documents {
+        if body.len() > 1 {
+            body.push(',');
+        }
+        body.push_str(document);
+    }
+    body.push(']');
+    ([(CONTENT_TYPE, "application/json")], body)
 }
 
 #[derive(Default, Deserialize)]
