@@ -1,19 +1,18 @@
 //! A backend's own persistent map, as `wit/host/state.wit` describes it.
 //!
-//! The whole map is in memory, within its quota, so that reads never wait for the disk. A commit is checked against
-//! memory, written by the store's writer, and shown in memory by the writer once it is durable: a caller that goes away
-//! in the middle leaves memory and disk agreeing. Commits on one map follow each other; the guard that makes them do so
-//! travels with the commit, not with its caller.
+//! The whole map is in memory, within its quota, so that reads never wait for the disk. The store's writer alone changes
+//! it: it checks a commit against the map and against those that are before it in the same transaction, which nobody sees
+//! yet, writes it, and shows it once the transaction is durable. So commits on one map follow each other and share
+//! transactions all the same, and a caller that goes away in the middle leaves memory and disk agreeing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use seawall_model::BackendName;
-use tokio::sync::OwnedMutexGuard;
 
 use crate::StateQuota;
-use crate::writer::{Submit, Work};
+use crate::writer::Submit;
 
 /// The longest key, in bytes.
 const MAX_KEY: usize = 256;
@@ -92,27 +91,50 @@ pub struct StateMap {
 pub(crate) struct Shared {
     backend: BackendName,
     memory: RwLock<Memory>,
-    /// Held from the check of a commit until it shows in memory.
-    turn: Arc<tokio::sync::Mutex<()>>,
+    /// What the writer's transaction changes. Nobody else's.
+    staged: Mutex<Option<Staged>>,
 }
 
 /// What is known in memory.
 #[derive(Debug, Default)]
 struct Memory {
     entries: BTreeMap<String, Versioned>,
-    /// The version of the newest commit.
-    version: u64,
-    /// Bytes of all keys and values.
-    bytes: u64,
+    totals: Totals,
 }
 
-/// A checked commit on its way to the disk.
+/// What there is of all entries together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    /// The version of the newest commit.
+    pub(crate) version: u64,
+    /// Bytes of all keys and values.
+    bytes: u64,
+    keys: u64,
+}
+
+/// Written, and not durable yet.
+#[derive(Debug)]
+struct Staged {
+    /// `None` is deleted.
+    entries: BTreeMap<String, Option<Versioned>>,
+    totals: Totals,
+}
+
+/// A commit on its way to the disk.
 #[derive(Debug)]
 pub(crate) struct Commit {
     shared: Arc<Shared>,
-    version: u64,
-    changes: Vec<(String, Option<Arc<[u8]>>)>,
-    _turn: OwnedMutexGuard<()>,
+    quota: StateQuota,
+    changes: Vec<Checked>,
+}
+
+/// A change that can be made, if what is expected holds.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) key: String,
+    expect: Expectation,
+    /// `None` deletes; deleting what is not there is no error.
+    pub(crate) value: Option<Arc<[u8]>>,
 }
 
 impl StateMap {
@@ -154,43 +176,55 @@ impl StateMap {
     /// # Errors
     /// See [`StateError`]; nothing was written.
     pub async fn commit(&self, changes: Vec<Change>) -> Result<(), StateError> {
+        let mut seen = BTreeSet::new();
         for change in &changes {
             check_key(&change.key)?;
+            if !seen.insert(change.key.as_str()) {
+                return Err(StateError::Invalid(format!("{:?} stands in the batch twice", change.key)));
+            }
         }
-        let turn = Arc::clone(&self.shared.turn).lock_owned().await;
-        let version = self.shared.read().check(&changes, self.quota)?;
+        let checked = |change: Change| {
+            let Change { key, expect, value } = change;
+            Checked { key, expect, value: value.map(Arc::from) }
+        };
+        let changes: Vec<_> = changes.into_iter().map(checked).collect();
+        // What is durable never comes undone: what it refuses costs no transaction.
+        self.shared.read().check(None, &changes, self.quota)?;
         if changes.is_empty() {
             return Ok(());
         }
-        let changes = changes.into_iter().map(|change| (change.key, change.value.map(Arc::from))).collect();
-        let commit = Commit { shared: Arc::clone(&self.shared), version, changes, _turn: turn };
-        self.submit.submit(Work::State(commit)).await.map_err(|error| StateError::Unavailable(error.to_string()))
+        let commit = Commit { shared: Arc::clone(&self.shared), quota: self.quota, changes };
+        self.submit.commit(commit).await
     }
 }
 
 impl Shared {
     pub(crate) fn new(backend: BackendName, entries: BTreeMap<String, Versioned>, version: u64) -> Self {
         let bytes = entries.iter().map(|(key, found)| size(key, Some(&found.value))).sum();
-        let memory = RwLock::new(Memory { entries, version, bytes });
-        Self { backend, memory, turn: Arc::default() }
+        let totals = Totals { version, bytes, keys: entries.len() as u64 };
+        Self { backend, memory: RwLock::new(Memory { entries, totals }), staged: Mutex::default() }
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Memory> {
         // Nothing panics while it writes to the map, and whole entries are all that is ever in it.
         self.memory.read().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn staged(&self) -> MutexGuard<'_, Option<Staged>> {
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Memory {
-    /// Checks a batch and gives the version that it will have.
-    fn check(&self, changes: &[Change], quota: StateQuota) -> Result<u64, StateError> {
-        let mut seen = std::collections::BTreeSet::new();
-        let (mut added, mut freed, mut keys) = (0, 0, self.entries.len() as u64);
+    /// Checks a batch, on top of what is staged, and gives what there is of all entries after it.
+    fn check(&self, staged: Option<&Staged>, changes: &[Checked], quota: StateQuota) -> Result<Totals, StateError> {
+        let before = staged.map_or(self.totals, |staged| staged.totals);
+        let (mut added, mut freed, mut keys) = (0, 0, before.keys);
         for change in changes {
-            if !seen.insert(change.key.as_str()) {
-                return Err(StateError::Invalid(format!("{:?} stands in the batch twice", change.key)));
-            }
-            let found = self.entries.get(&change.key);
+            let found = match staged.and_then(|staged| staged.entries.get(&change.key)) {
+                Some(staged) => staged.as_ref(),
+                None => self.entries.get(&change.key),
+            };
             let holds = match change.expect {
                 Expectation::Anything => true,
                 Expectation::Absent => found.is_none(),
@@ -203,15 +237,15 @@ impl Memory {
             added += change.value.as_ref().map_or(0, |value| size(&change.key, Some(value)));
             keys = keys + u64::from(change.value.is_some()) - u64::from(found.is_some());
         }
-        let bytes = self.bytes + added - freed;
+        let bytes = before.bytes + added - freed;
         // What is above a quota that was lowered may still shrink.
-        if bytes > quota.bytes && bytes > self.bytes {
+        if bytes > quota.bytes && bytes > before.bytes {
             return Err(StateError::Quota(format!("{bytes} bytes, and {} are allowed", quota.bytes)));
         }
-        if keys > quota.keys && keys > self.entries.len() as u64 {
+        if keys > quota.keys && keys > before.keys {
             return Err(StateError::Quota(format!("{keys} keys, and {} are allowed", quota.keys)));
         }
-        Ok(self.version + 1)
+        Ok(Totals { version: before.version + 1, bytes, keys })
     }
 }
 
@@ -220,27 +254,43 @@ impl Commit {
         &self.shared.backend
     }
 
-    pub(crate) fn version(&self) -> u64 {
-        self.version
-    }
-
-    pub(crate) fn changes(&self) -> &[(String, Option<Arc<[u8]>>)] {
+    pub(crate) fn changes(&self) -> &[Checked] {
         &self.changes
     }
 
-    /// Shows the commit in memory, once it is durable, and lets the next one have its turn.
-    pub(crate) fn show(self) {
+    /// Whether it can be made after what the transaction has written already; what there is of all entries then.
+    pub(crate) fn check(&self) -> Result<Totals, StateError> {
+        self.shared.read().check(self.shared.staged().as_ref(), &self.changes, self.quota)
+    }
+
+    /// It is written, and nobody sees it yet.
+    pub(crate) fn stage(&self, totals: Totals) {
+        let mut staged = self.shared.staged();
+        let staged = staged.get_or_insert_with(|| Staged { entries: BTreeMap::new(), totals });
+        staged.totals = totals;
+        let written = self.changes.iter().map(|Checked { key, value, .. }| {
+            let value = value.as_ref().map(|value| Versioned { value: Arc::clone(value), version: totals.version });
+            (key.clone(), value)
+        });
+        staged.entries.extend(written);
+    }
+
+    /// The transaction is durable: what was staged on its map shows in memory.
+    pub(crate) fn show(&self) {
+        let Some(Staged { entries, totals }) = self.shared.staged().take() else { return };
         let mut memory = self.shared.memory.write().unwrap_or_else(PoisonError::into_inner);
-        for (key, value) in self.changes {
-            let added = value.as_ref().map_or(0, |value| size(&key, Some(value)));
-            let freed = memory.entries.get(&key).map_or(0, |found| size(&key, Some(&found.value)));
+        for (key, value) in entries {
             match value {
-                Some(value) => drop(memory.entries.insert(key, Versioned { value, version: self.version })),
+                Some(value) => drop(memory.entries.insert(key, value)),
                 None => drop(memory.entries.remove(&key)),
             }
-            memory.bytes = memory.bytes + added - freed;
         }
-        memory.version = self.version;
+        memory.totals = totals;
+    }
+
+    /// The transaction is lost, and what was staged on its map with it.
+    pub(crate) fn unstage(&self) {
+        self.shared.staged().take();
     }
 }
 

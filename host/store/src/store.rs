@@ -19,7 +19,7 @@ use crate::pruning::Pruning;
 use crate::reader::Reader;
 use crate::schema::Database;
 use crate::state::{Shared, Versioned};
-use crate::writer::{Counters, Submit, Work, Writer};
+use crate::writer::{Counters, Submit, Writer};
 use crate::{
     Error, Event, EventFilter, Intent, OpenError, SessionRecord, StateMap, StateQuota, StoreConfig, Write, rows,
 };
@@ -152,7 +152,7 @@ impl Store {
         if rows.is_empty() {
             return Ok(());
         }
-        self.0.submit.submit(Work::Rows(rows)).await
+        self.0.submit.write(rows).await
     }
 
     /// Has events that are too old removed from the journal, and does not wait for it. Writes do the same once an hour:

@@ -2,15 +2,20 @@
 //!
 //! It owns the connection that writes. In come batches, on a bounded queue; out go answers, and events to subscribers in
 //! the order of commits. All that is queued is committed as one transaction, so that callers share the price of one
-//! fsync; each batch has a savepoint, so that one that is refused fails alone. The task ends when the store is closed or
-//! dropped, after it has written what was queued.
+//! fsync; one that is refused fails alone. The task ends when the store is closed or dropped, after it has written what
+//! was queued.
 //!
 //! ```text
 //!   BEGIN IMMEDIATE
-//!     SAVEPOINT batch; write...; RELEASE batch          (good)
-//!     SAVEPOINT batch; write...; ROLLBACK TO; RELEASE   (refused: name taken, no such session, ...)
+//!     write...                                          (one after the other, as long as none is refused)
 //!   COMMIT --ok--> show state maps, publish events, answer
 //!          `-err-> ROLLBACK, every caller gets the error; the next group is tried as if nothing had been
+//!
+//!   one was refused (name taken, no such session, ...): ROLLBACK, and the group anew
+//!   BEGIN IMMEDIATE
+//!     SAVEPOINT batch; write...; RELEASE batch          (good)
+//!     SAVEPOINT batch; write...; ROLLBACK TO; RELEASE   (refused)
+//!   COMMIT
 //! ```
 //!
 //! Some errors, such as a full disk, end the whole transaction in the middle. Then each batch is tried again in a
@@ -32,8 +37,8 @@ use crate::lock::Lock;
 use crate::pruning::Pruning;
 use crate::rows::{Row, SessionRow};
 use crate::schema::Database;
-use crate::state::Commit;
-use crate::{Error, Event};
+use crate::state::{Checked, Commit};
+use crate::{Error, Event, StateError};
 
 /// Batches that may wait; more callers wait to queue.
 const QUEUE: usize = 1024;
@@ -52,7 +57,21 @@ pub(crate) enum Work {
 #[derive(Debug)]
 pub(crate) struct Job {
     work: Work,
-    answer: oneshot::Sender<Result<(), Error>>,
+    answer: oneshot::Sender<Result<(), Refusal>>,
+}
+
+/// Why nothing of a batch was written.
+#[derive(Debug)]
+enum Refusal {
+    Store(Error),
+    /// Only of a commit on a state map.
+    State(StateError),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
+    }
 }
 
 /// The way to the writer.
@@ -77,12 +96,28 @@ impl Submit {
         drop(self.0.try_send(Job { work: Work::Prune, answer }));
     }
 
-    /// Waits until the work is durable or has failed. A caller that goes away after it was queued leaves it queued.
-    pub(crate) async fn submit(&self, work: Work) -> Result<(), Error> {
+    /// Waits until the rows are durable or have failed. A caller that goes away after they were queued leaves them
+    /// queued.
+    pub(crate) async fn write(&self, rows: Vec<Row>) -> Result<(), Error> {
+        self.submit(Work::Rows(rows)).await.map_err(|refusal| match refusal {
+            Refusal::Store(error) => error,
+            Refusal::State(error) => Error::Database(error.to_string().into()),
+        })
+    }
+
+    /// The same with a commit on a state map.
+    pub(crate) async fn commit(&self, commit: Commit) -> Result<(), StateError> {
+        self.submit(Work::State(commit)).await.map_err(|refusal| match refusal {
+            Refusal::Store(error) => StateError::Unavailable(error.to_string()),
+            Refusal::State(error) => error,
+        })
+    }
+
+    async fn submit(&self, work: Work) -> Result<(), Refusal> {
         let (answer, answered) = oneshot::channel();
         self.0.send(Job { work, answer }).await.map_err(|_| Error::Closed)?;
         // Nobody answers if the writer panicked, or if the runtime ends.
-        answered.await.unwrap_or_else(|_| Err(Error::Database("the writer was cut off".into())))
+        answered.await.unwrap_or_else(|_| Err(Error::Database("the writer was cut off".into()).into()))
     }
 }
 
@@ -155,15 +190,19 @@ impl Writer {
     async fn write(&mut self, group: Vec<Job>) {
         let mut added = 0;
         let asked = group.iter().any(|job| matches!(job.work, Work::Prune));
-        match self.commit(&group).await {
+        let mut outcome = self.commit(&group, Guard::None).await;
+        if group.len() > 1 && matches!(outcome, Err(Failure::Before(_))) {
+            // Somebody was refused, or the transaction was lost before its end: find out whose fault it was.
+            outcome = self.commit(&group, Guard::Each).await;
+        }
+        match outcome {
             Ok(outcomes) => added += self.settle(group, outcomes),
             Err(Failure::InCommit(error)) => refuse(group, &error),
-            // The transaction was lost before its end: find out whose fault it was.
             Err(Failure::Before(error)) if group.len() == 1 => refuse(group, &error),
             Err(Failure::Before(_)) => {
                 for job in group {
                     let alone = vec![job];
-                    match self.commit(&alone).await {
+                    match self.commit(&alone, Guard::None).await {
                         Ok(outcomes) => added += self.settle(alone, outcomes),
                         Err(Failure::InCommit(error) | Failure::Before(error)) => refuse(alone, &error),
                     }
@@ -182,11 +221,11 @@ impl Writer {
     }
 
     /// Shows and publishes what was committed, and answers. Gives the number of events.
-    fn settle(&self, group: Vec<Job>, outcomes: Vec<Result<Vec<Event>, Error>>) -> u64 {
+    fn settle(&self, group: Vec<Job>, outcomes: Vec<Result<Vec<Event>, Refusal>>) -> u64 {
         let mut added = 0;
         for (job, outcome) in group.into_iter().zip(outcomes) {
             let answer = outcome.map(|events| {
-                if let Work::State(commit) = job.work {
+                if let Work::State(commit) = &job.work {
                     commit.show();
                 }
                 for event in events {
@@ -203,14 +242,27 @@ impl Writer {
     }
 
     /// One transaction. Gives for each job what became of it.
-    async fn commit(&mut self, group: &[Job]) -> Result<Vec<Result<Vec<Event>, Error>>, Failure> {
+    async fn commit(&mut self, group: &[Job], guard: Guard) -> Result<Vec<Result<Vec<Event>, Refusal>>, Failure> {
+        // Whatever an earlier transaction staged, and lost.
+        for job in group {
+            if let Work::State(commit) = &job.work {
+                commit.unstage();
+            }
+        }
         let connection = match self.begin().await {
             Ok(connection) => connection,
             Err(error) => return Err(Failure::Before(error.into())),
         };
         let mut outcomes = Vec::with_capacity(group.len());
         for job in group {
-            match batch(&job.work, connection).await {
+            let outcome = match guard {
+                Guard::Each => guarded(&job.work, connection).await,
+                Guard::None => match batch(&job.work, connection).await {
+                    Err(Refusal::Store(error)) => Err(error),
+                    outcome => Ok(outcome),
+                },
+            };
+            match outcome {
                 Ok(outcome) => outcomes.push(outcome),
                 Err(error) => {
                     abandon(connection).await;
@@ -246,6 +298,15 @@ impl Writer {
     }
 }
 
+/// What keeps a batch that fails from taking the others with it.
+#[derive(Clone, Copy)]
+enum Guard {
+    /// Nothing: nearly every batch is good, and a savepoint costs as much as a write.
+    None,
+    /// A savepoint.
+    Each,
+}
+
 /// Where a transaction was lost.
 enum Failure {
     /// Nothing of it can be on the disk.
@@ -256,9 +317,7 @@ enum Failure {
 
 fn refuse(group: Vec<Job>, error: &Error) {
     for job in group {
-        // The turn of a state map is given back before its caller hears of it.
-        drop(job.work);
-        drop(job.answer.send(Err(error.clone())));
+        drop(job.answer.send(Err(error.clone().into())));
     }
 }
 
@@ -268,22 +327,32 @@ async fn abandon(connection: &mut SqliteConnection) {
 }
 
 /// One caller's batch, within its savepoint. The outer error is the transaction's, the inner one the batch's.
-async fn batch(work: &Work, connection: &mut SqliteConnection) -> Result<Result<Vec<Event>, Error>, Error> {
+async fn guarded(work: &Work, connection: &mut SqliteConnection) -> Result<Result<Vec<Event>, Refusal>, Error> {
     sqlx::raw_sql("SAVEPOINT batch").execute(&mut *connection).await?;
-    let outcome = match work {
-        Work::Rows(rows) => write_rows(rows, connection).await,
-        Work::State(commit) => write_state(commit, connection).await.map_err(Error::from),
-        Work::Prune => Ok(Vec::new()),
-    };
+    let outcome = batch(work, connection).await;
     if outcome.is_err() {
         let undone = sqlx::raw_sql("ROLLBACK TO batch").execute(&mut *connection).await;
-        if let (Err(_), Err(cause)) = (undone, &outcome) {
+        if let (Err(_), Err(Refusal::Store(cause))) = (undone, &outcome) {
             // The savepoint is gone, and with it the transaction.
             return Err(cause.clone());
         }
     }
     sqlx::raw_sql("RELEASE batch").execute(&mut *connection).await?;
     Ok(outcome)
+}
+
+/// One caller's batch. A commit on a state map that is refused has written nothing.
+async fn batch(work: &Work, connection: &mut SqliteConnection) -> Result<Vec<Event>, Refusal> {
+    match work {
+        Work::Rows(rows) => Ok(write_rows(rows, connection).await?),
+        Work::State(commit) => {
+            let totals = commit.check().map_err(Refusal::State)?;
+            write_state(commit, totals.version, connection).await.map_err(Error::from)?;
+            commit.stage(totals);
+            Ok(Vec::new())
+        }
+        Work::Prune => Ok(Vec::new()),
+    }
 }
 
 async fn write_rows(rows: &[Row], connection: &mut SqliteConnection) -> Result<Vec<Event>, Error> {
@@ -369,9 +438,9 @@ fn kind(error: &sqlx::Error) -> Option<ErrorKind> {
     error.as_database_error().map(|error| error.kind())
 }
 
-async fn write_state(commit: &Commit, connection: &mut SqliteConnection) -> Result<Vec<Event>, sqlx::Error> {
+async fn write_state(commit: &Commit, version: u64, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let backend = commit.backend().as_str();
-    for (key, value) in commit.changes() {
+    for Checked { key, value, .. } in commit.changes() {
         match value {
             Some(value) => {
                 sqlx::query(
@@ -381,7 +450,7 @@ async fn write_state(commit: &Commit, connection: &mut SqliteConnection) -> Resu
                 .bind(backend)
                 .bind(key.as_str())
                 .bind(&value[..])
-                .bind(int(commit.version()))
+                .bind(int(version))
                 .execute(&mut *connection)
                 .await?;
             }
@@ -396,8 +465,8 @@ async fn write_state(commit: &Commit, connection: &mut SqliteConnection) -> Resu
     }
     sqlx::query("INSERT INTO state_version (backend, version) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET version = ?2")
         .bind(backend)
-        .bind(int(commit.version()))
+        .bind(int(version))
         .execute(connection)
         .await?;
-    Ok(Vec::new())
+    Ok(())
 }

@@ -172,6 +172,85 @@ async fn of_concurrent_increments_none_is_lost() {
 }
 
 #[tokio::test]
+async fn commits_on_one_map_share_transactions_and_each_has_a_version_of_its_own() {
+    let (dir, store, map) = open().await;
+    let before = store.stats();
+    let mut callers = JoinSet::new();
+    for at in 0..200_u8 {
+        let map = map.clone();
+        callers.spawn(async move { map.commit(vec![set(&at.to_string(), Expectation::Absent, &[at])]).await });
+    }
+    callers.join_all().await.into_iter().for_each(|outcome| outcome.unwrap());
+    let after = store.stats();
+    assert_eq!(after.batches - before.batches, 200);
+    assert!(after.commits - before.commits < 100, "{after:?}");
+    let entries = map.scan("", None, 1000).unwrap();
+    let versions: std::collections::BTreeSet<_> = entries.iter().map(|entry| entry.version).collect();
+    assert!(versions.into_iter().eq(1..=200));
+    store.close().await;
+    let store = Store::open(dir.path()).await.unwrap();
+    let map = store.state(&"mock".parse().unwrap(), StateQuota::default()).await.unwrap();
+    assert_eq!(map.scan("", None, 1000).unwrap(), entries);
+    map.commit(vec![set("next", Expectation::Absent, b"")]).await.unwrap();
+    assert_eq!(version(&map, "next"), Some(201));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn within_one_transaction_a_commit_is_held_against_those_before_it() {
+    let (_dir, store, map) = open().await;
+    let quota = StateQuota { keys: 5, ..StateQuota::default() };
+    let small = store.state(&"small".parse().unwrap(), quota).await.unwrap();
+    let mut callers = JoinSet::new();
+    for at in 0..20_u8 {
+        let (map, small) = (map.clone(), small.clone());
+        callers.spawn(async move {
+            let one = map.commit(vec![set("one", Expectation::Absent, &[at])]).await;
+            let few = small.commit(vec![set(&at.to_string(), Expectation::Anything, b"")]).await;
+            (one, few)
+        });
+    }
+    let outcomes = callers.join_all().await;
+    let lost = outcomes.iter().filter(|(one, _)| *one == Err(StateError::Conflict("one".to_owned()))).count();
+    let full = outcomes.iter().filter(|(_, few)| matches!(few, Err(StateError::Quota(_)))).count();
+    assert_eq!((lost, full), (19, 15), "{outcomes:?}");
+    assert_eq!(version(&map, "one"), Some(1));
+    assert_eq!(small.scan("", None, 100).unwrap().len(), 5);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_batch_that_is_refused_takes_no_commit_on_a_map_with_it() {
+    let (dir, store, map) = open().await;
+    let mut callers = JoinSet::new();
+    for at in 0..20_u8 {
+        let (map, store) = (map.clone(), store.clone());
+        callers.spawn(async move {
+            let nobody = seawall_store::Write::SettleIntent("00000000000000aa".parse().unwrap());
+            let intent = seawall_store::Intent {
+                session: "00000000000000aa".parse().unwrap(),
+                incarnation: 1,
+                act: seawall_store::Act::Create,
+                since: seawall_model::Timestamp::from_millis(1),
+            };
+            let refused = store.write(vec![nobody, seawall_store::Write::PutIntent(intent)]);
+            let (refused, made) =
+                tokio::join!(refused, map.commit(vec![set(&at.to_string(), Expectation::Absent, &[at])]));
+            assert!(matches!(refused, Err(seawall_store::Error::NoSuchSession(_))), "{refused:?}");
+            made.unwrap();
+        });
+    }
+    callers.join_all().await;
+    let entries = map.scan("", None, 1000).unwrap();
+    assert_eq!(entries.len(), 20);
+    store.close().await;
+    let store = Store::open(dir.path()).await.unwrap();
+    let map = store.state(&"mock".parse().unwrap(), StateQuota::default()).await.unwrap();
+    assert_eq!(map.scan("", None, 1000).unwrap(), entries);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_commit_whose_caller_went_away_shows_in_memory_as_on_the_disk() {
     let (_dir, store, map) = open().await;
     for at in 0..50_u8 {
