@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use seawall_backend::{Bulkhead, Error, ExecutionBackend, Fault, FaultKind, Interface, trace};
+use seawall_backend::{Bulkhead, BulkheadStatus, Error, ExecutionBackend, Fault, FaultKind, Interface, trace};
 use seawall_model::{BackendName, SessionId, SessionState, Timestamp};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -27,6 +27,7 @@ use crate::orphans::Orphans;
 use crate::prober::{Notes, Prober};
 use crate::secrets::SessionSecrets;
 use crate::sweep::Sweep;
+use crate::turns::Turns;
 use crate::why::KnownBackend;
 
 /// A configured backend.
@@ -37,6 +38,8 @@ pub(crate) struct Backend {
     pub(crate) generation: u64,
     pub(crate) hints: Hints,
     pub(crate) probes: Notes,
+    /// Whose call is next among its sessions' workers.
+    pub(crate) turns: Turns,
     /// Asks for a check before the next one is due.
     pub(crate) check_now: Notify,
     /// Held during a clean-up.
@@ -95,12 +98,14 @@ impl Backend {
     ) -> Arc<Self> {
         driver.redact().lend(SessionSecrets::new(core, &name));
         let health = HealthCell::new(core.clock.now());
+        let turns = Turns::new(driver.limit().stats().calls.permits);
         Arc::new(Self {
             name,
             driver,
             generation,
             hints: Hints::default(),
             probes: Notes::default(),
+            turns,
             check_now: Notify::new(),
             orphans: Arc::default(),
             known: Mutex::new(Known { health, swept: None, conditions: BTreeMap::new() }),
@@ -195,10 +200,17 @@ impl Backend {
         self.known(|known| known.conditions.remove(&kind).is_some())
     }
 
+    /// Its bulkhead, and who queues to be let in.
+    fn bulkhead(&self) -> BulkheadStatus {
+        let mut bulkhead = self.driver.status();
+        bulkhead.permits.calls.queued += self.turns.waiting();
+        bulkhead
+    }
+
     /// All that is known, in one look.
     pub(crate) fn status(&self, sessions: BTreeMap<SessionState, usize>) -> BackendStatus {
         let info = self.driver.info().clone();
-        let bulkhead = self.driver.status();
+        let bulkhead = self.bulkhead();
         self.known(|known| BackendStatus {
             name: self.name.clone(),
             generation: self.generation,
@@ -222,7 +234,7 @@ impl Backend {
 
     /// What matters to one session.
     pub(crate) fn why(&self, session: &SessionId) -> KnownBackend {
-        let mut bulkhead = self.driver.status();
+        let mut bulkhead = self.bulkhead();
         bulkhead.quarantine.retain(|quarantined| quarantined.session == *session);
         self.known(|known| KnownBackend {
             health: known.health.health,

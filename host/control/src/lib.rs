@@ -56,6 +56,7 @@ mod summary;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod why;
 mod worker;
 

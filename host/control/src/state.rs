@@ -54,6 +54,8 @@ pub(crate) struct Cell {
     pub(crate) version: u64,
     /// A call of its worker is under way: answers to the sweep's questions are not taken in.
     pub(crate) acting: bool,
+    /// The call waits for its turn.
+    pub(crate) queued: bool,
     /// It has a worker.
     pub(crate) working: bool,
     /// Its worker has to look again before it may end.
@@ -82,6 +84,7 @@ impl Entry {
                 removed: false,
                 version: 0,
                 acting: false,
+                queued: false,
                 working: false,
                 kicked: false,
                 seen: None,

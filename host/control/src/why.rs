@@ -269,7 +269,7 @@ fn explain(cell: &Cell, backend: Option<&Backend>, now: Timestamp) -> Why {
         backend: WhyBackend { name: record.backend().clone(), known },
         errors: cell.errors.iter().cloned().collect(),
     };
-    why.summary = summary(&why);
+    why.summary = summary(&why, cell.queued);
     why
 }
 
@@ -283,7 +283,7 @@ fn restart(record: &SessionRecord) -> Restart {
 }
 
 /// The first link from the outside in that holds it up.
-fn summary(why: &Why) -> String {
+fn summary(why: &Why, queued: bool) -> String {
     let backend = &why.backend.name;
     let Some(known) = &why.backend.known else {
         return format!("its backend {backend} is not configured");
@@ -317,6 +317,10 @@ fn summary(why: &Why) -> String {
             Some(reason) => format!("it is {state}, and unhealthy: {reason}"),
             None => "it runs, as it is wanted to".to_owned(),
         },
+        (state, _) if queued => {
+            let waiting = known.bulkhead.permits.calls.queued;
+            format!("it is {state}, and its next step waits for its turn: {waiting} wait for the backend {backend}")
+        }
         (state, _) => match (&why.retry, reason) {
             (Some(_), Some(reason)) => format!("it is {state} and tried again: {reason}"),
             (None, Some(reason)) => format!("it is {state}: {reason}"),

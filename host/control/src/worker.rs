@@ -22,6 +22,7 @@ use crate::plan::{Action, plan};
 use crate::probe::for_backend;
 use crate::settle::{Call, Outcome, Step, advance, settle};
 use crate::state::{Cell, Entry};
+use crate::turns::Turn;
 
 /// How often a worker asks whether its backend can be used again, should nobody wake it.
 const AWAIT_BACKEND: Duration = Duration::from_secs(5);
@@ -78,6 +79,22 @@ impl Drop for Shift<'_> {
     }
 }
 
+/// While a session's call waits for its turn.
+struct Queued<'a>(&'a Entry);
+
+impl<'a> Queued<'a> {
+    fn mark(entry: &'a Entry) -> Self {
+        entry.with(|cell| cell.queued = true);
+        Self(entry)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.with(|cell| cell.queued = false);
+    }
+}
+
 impl Worker {
     async fn run(&mut self) {
         let entry = Arc::clone(&self.entry);
@@ -95,7 +112,7 @@ impl Worker {
                 cell.kicked = false;
                 cell.cause.take().unwrap_or(trace_id)
             });
-            let step = match trace::scope(trace_id, self.turn(ended.take(), last)).await {
+            let step = match trace::scope(trace_id, self.step(ended.take(), last)).await {
                 Ok(step) => step,
                 Err(error) => {
                     // Nothing was shown and nothing begun. The act that was to be settled is made again: acts may be.
@@ -138,7 +155,7 @@ impl Worker {
     }
 
     /// Settles the last call and opens the next, in one write. `None`: the session is gone, or this was the `last`.
-    async fn turn(&mut self, ended: Option<(Call, Outcome)>, last: bool) -> Result<Option<Step>, seawall_store::Error> {
+    async fn step(&mut self, ended: Option<(Call, Outcome)>, last: bool) -> Result<Option<Step>, seawall_store::Error> {
         let (core, entry) = (&self.core, &self.entry);
         let Some(mut change) = Change::begin(entry, entry.commit().await, |_| true) else { return Ok(None) };
         // Once the session cannot be changed by others: who removes the backend changes it afterwards.
@@ -182,10 +199,14 @@ impl Worker {
 
     /// Makes the call. `None`: it was cut off, since the daemon ends.
     async fn perform(&self, what: &Call) -> Option<Outcome> {
-        let answer = self.ask(what);
+        let answer = async {
+            let _turn = self.turn(what).await?;
+            Some(self.ask(what).await)
+        };
         // Only a create may take long (an image). Cancel-safe: what a dropped call did is found out by the next.
         tokio::select! {
             answer = answer => {
+                let Some(answer) = answer else { return Some(Outcome::GivenUp) };
                 let now = self.core.clock.now();
                 self.entry.with(|cell| match &answer {
                     Ok(Some(_)) => cell.seen = Some(Seen::by_act(now)),
@@ -198,6 +219,20 @@ impl Worker {
             () = self.glass_broken(), if *what != Call::Expunge => Some(Outcome::GivenUp),
             () = self.backend.given_up() => Some(Outcome::GivenUp),
             () = self.core.hard.cancelled() => None,
+        }
+    }
+
+    /// Waits until it is this session's turn. `None`: the daemon ends first.
+    async fn turn(&self, what: &Call) -> Option<Turn<'_>> {
+        let turns = &self.backend.turns;
+        if let Some(turn) = turns.now(what) {
+            return Some(turn);
+        }
+        let _queued = Queued::mark(&self.entry);
+        // Cancel-safe, both: a place in a queue is all that is lost.
+        tokio::select! {
+            turn = turns.wait(what) => Some(turn),
+            () = self.core.soft.cancelled() => None,
         }
     }
 

@@ -115,6 +115,46 @@ async fn a_full_bulkhead_is_told_once_and_what_waits_is_done_when_there_is_room(
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_that_begin_at_once_queue_and_none_of_them_is_sent_away() {
+    let limit = LimitConfig { calls: 2, calls_wait: Duration::from_millis(100), ..LimitConfig::default() };
+    let house = House::behind(&BulkheadConfig { limit, ..BulkheadConfig::default() }).await;
+    house.fake.always("create", Chaos::Slow(Duration::from_secs(2)));
+    let mut all = Vec::new();
+    for _ in 0..20 {
+        all.push(house.control.create(restarting("never")).await.unwrap().id);
+    }
+    house.eventually("they queue", || house.control.backends()[0].bulkhead.permits.calls.queued >= 19).await;
+    let last = house.control.why(&all[19]).unwrap();
+    assert!(last.summary.contains("waits for its turn") && last.retry.is_none(), "{}", last.summary);
+    // Whoever is not wanted any more does not wait for its turn to say so.
+    house.control.remove(&all[19], true).await.unwrap();
+    house.until_gone(&all.remove(19)).await;
+    assert!(house.control.backends()[0].bulkhead.permits.calls.queued > 2, "it waited for those before it");
+    for id in &all {
+        house.until(id, SessionState::Running).await;
+    }
+    assert_eq!(house.control.backends()[0].bulkhead.permits.calls.queued, 0);
+    assert!(!house.kinds().await.iter().any(|kind| kind == "session.retrying"), "some were sent away");
+    house.fake.calm();
+    house.done().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_daemon_is_not_held_up_by_those_who_queue() {
+    let limit = LimitConfig { calls: 1, ..LimitConfig::default() };
+    let house = House::behind(&BulkheadConfig { limit, ..BulkheadConfig::default() }).await;
+    house.fake.always("create", Chaos::Slow(Duration::from_secs(20)));
+    for _ in 0..20 {
+        house.control.create(restarting("never")).await.unwrap();
+    }
+    house.eventually("they queue", || house.control.backends()[0].bulkhead.permits.calls.queued >= 19).await;
+    let begun = tokio::time::Instant::now();
+    house.control.shutdown(crate::Shutdown::Leave, Duration::from_secs(120)).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(60), "each was waited for");
+    assert_eq!(house.fake.calls("create"), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_bulkhead_told_before_the_end_is_in_the_journal() {
     let house = House::behind(&BulkheadConfig::default()).await;
     let driver = house.control.core.backends.all()[0].driver.clone();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use seawall_control::{ControlError, Glance};
 use seawall_model::{BackendName, Session, SessionId, SessionSpec};
 use serde::{Deserialize, Serialize};
