@@ -42,7 +42,7 @@ fn guests(root: &Path, extism: bool) -> Result<()> {
     let toolchain = Toolchain::find(false)?;
     let dist = dist(root);
     std::fs::create_dir_all(&dist)?;
-    let component = plugins::encode(&toolchain.compile(root, WORKSPACE, "peers-guest", &["arena"])?)?;
+    let component = plugins::encode_arena(&toolchain.compile(root, WORKSPACE, "peers-guest", &["arena"])?)?;
     plugins::write(&dist.join("guest.wasm"), &component)?;
     let component = plugins::encode(&toolchain.compile(root, WORKSPACE, "peers-guest", &[])?)?;
     plugins::write(&dist.join("guest-kept.wasm"), &component)?;
