@@ -108,6 +108,7 @@ impl docker::Host for Context {
 fn container(given: docker::Container) -> Result<Container, Refusal> {
     let key: Key = from_guest::key(given.key)?;
     let mut container = Container::new(key, given.image);
+    container.name = given.name;
     container.entrypoint = given.entrypoint;
     container.command = given.command;
     container.env = given.env.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
@@ -118,6 +119,7 @@ fn container(given: docker::Container) -> Result<Container, Refusal> {
     container.mounts = given.mounts.into_iter().map(mount).collect();
     container.memory = given.memory;
     container.cpu_millis = given.cpu_millis;
+    container.default_cpu_millis = given.default_cpu_millis;
     container.processes = given.processes;
     container.ulimits = given
         .ulimits
@@ -143,6 +145,7 @@ fn container(given: docker::Container) -> Result<Container, Refusal> {
         Some(Ok(signal)) => Some(signal),
         Some(Err(refusal)) => return Err(Refusal::new("stop_signal", refusal.message)),
     };
+    container.stop_grace = given.stop_grace.map(Duration::from_millis);
     container.health_check = match given.health_check {
         docker::HealthCheck::Image => HealthCheck::Image,
         docker::HealthCheck::Disabled => HealthCheck::Disabled,
@@ -151,6 +154,7 @@ fn container(given: docker::Container) -> Result<Container, Refusal> {
             interval: Duration::from_millis(check.interval),
             timeout: Duration::from_millis(check.timeout),
             start_period: Duration::from_millis(check.start_period),
+            start_interval: check.start_interval.map(Duration::from_millis),
             retries: check.retries,
         }),
     };
@@ -165,7 +169,7 @@ fn mount(given: docker::Mount) -> Mount {
         docker::MountSource::Volume(name) => MountSource::Volume(name),
         docker::MountSource::Tmpfs(size) => MountSource::Tmpfs(size.map(Size)),
     };
-    Mount { source, target: given.target, read_only: given.read_only }
+    Mount::new(source, given.target, given.read_only)
 }
 
 fn port(at: usize, given: docker::Port) -> Result<Port, Refusal> {

@@ -86,7 +86,7 @@ impl Weight for types::Page {
 
 impl Weight for types::ExecOptions {
     fn beside(&self) -> usize {
-        let Self { command, env, working_dir, user, timeout: _ } = self;
+        let Self { command, env, working_dir, user, timeout: _, tty: _, size: _, stdin: _ } = self;
         command.beside() + env.beside() + working_dir.beside() + user.beside()
     }
 }
@@ -133,6 +133,7 @@ impl Weight for docker::Container {
         // Every field is named, so that none that is added can be forgotten.
         let Self {
             key,
+            name,
             image,
             entrypoint,
             command,
@@ -144,6 +145,7 @@ impl Weight for docker::Container {
             mounts,
             memory: _,
             cpu_millis: _,
+            default_cpu_millis: _,
             processes: _,
             ulimits,
             tty: _,
@@ -156,11 +158,13 @@ impl Weight for docker::Container {
             network: _,
             ports,
             stop_signal: _,
+            stop_grace: _,
             health_check,
             log_max_size: _,
             log_max_files: _,
         } = self;
         key.beside()
+            + name.beside()
             + image.beside()
             + entrypoint.beside()
             + command.beside()

@@ -99,7 +99,7 @@ pub(crate) fn hosted(spec: &SessionSpec, engine_checks: bool) -> Vec<(Role, Prob
             .filter_map(|(role, probe)| Some((role, probe.clone()?)))
             .collect();
     if let Some(HealthCheck::Command(check)) = spec.health_check.as_ref().filter(|_| !engine_checks) {
-        let HealthCommand { command, interval, timeout, start_period: _, retries } = check.clone();
+        let HealthCommand { command, interval, timeout, start_period: _, start_interval: _, retries } = check.clone();
         let exec = ProbeCheck::Exec(ExecCheck { command });
         let probe = Probe { interval, timeout, failure_threshold: retries, ..Probe::new(exec) };
         hosted.push((Role::HealthCheck, probe));
@@ -132,6 +132,8 @@ pub(crate) fn beginning(spec: &SessionSpec, engine_checks: bool) -> Verdict {
 pub(crate) struct Watch {
     /// Failures of the health check before this do not count.
     start_period: Instant,
+    /// Between two health checks until then, or until one has passed.
+    start_interval: Option<Duration>,
     restart_unhealthy: bool,
     began: Instant,
     started: bool,
@@ -176,8 +178,13 @@ impl Watch {
         }
         let began = now.checked_sub(recorded.age).unwrap_or(now);
         let started = recorded.started || spec.probes.startup.is_none();
+        let (start_period, start_interval) = match &spec.health_check {
+            Some(HealthCheck::Command(check)) => (began + check.start_period, check.start_interval),
+            _ => (began, None),
+        };
         let tally = |(role, probe): (Role, Probe)| {
             let first = match role {
+                Role::HealthCheck if now < start_period => start_interval.unwrap_or(probe.interval),
                 Role::HealthCheck => probe.interval,
                 Role::Startup | Role::Readiness | Role::Liveness => probe.initial_delay,
             };
@@ -200,12 +207,8 @@ impl Watch {
             }
         };
         let tallies = hosted.into_iter().map(tally).collect();
-        let start_period = match &spec.health_check {
-            Some(HealthCheck::Command(check)) => began + check.start_period,
-            _ => began,
-        };
         let restart_unhealthy = spec.restart_unhealthy;
-        Some(Self { start_period, restart_unhealthy, began, started, recorded, tallies })
+        Some(Self { start_period, start_interval, restart_unhealthy, began, started, recorded, tallies })
     }
 
     /// When something is to be asked next.
@@ -228,17 +231,18 @@ impl Watch {
     pub(crate) fn settle(&mut self, role: Role, outcome: &Outcome, now: Instant) -> (u32, u32) {
         let in_start_period = now < self.start_period;
         let Some(tally) = self.tallies.iter_mut().find(|tally| tally.role == role) else { return (0, 0) };
-        tally.due = Some(match role {
-            // As Docker does: the pause is between one and the next.
-            Role::HealthCheck => now + tally.probe.interval,
-            Role::Startup | Role::Readiness | Role::Liveness => (tally.asked_at + tally.probe.interval).max(now),
-        });
         match outcome {
             Outcome::Unknown(_) => {}
             Outcome::Passed => tally.passed(),
             Outcome::Failed(_) if role == Role::HealthCheck && tally.passing.is_none() && in_start_period => {}
             Outcome::Failed(why) => tally.failed(why),
         }
+        let starting = in_start_period && tally.passing.is_none();
+        tally.due = Some(match role {
+            // As Docker does: the pause is between one and the next.
+            Role::HealthCheck => now + self.start_interval.filter(|_| starting).unwrap_or(tally.probe.interval),
+            Role::Startup | Role::Readiness | Role::Liveness => (tally.asked_at + tally.probe.interval).max(now),
+        });
         let counts = (tally.successes, tally.failures);
         if role == Role::Startup && tally.passing == Some(true) {
             tally.due = None;
@@ -418,6 +422,7 @@ mod tests {
                 interval: 10 * SECOND,
                 timeout: SECOND,
                 start_period: 25 * SECOND,
+                start_interval: None,
                 retries: 2,
             }));
         })
@@ -446,6 +451,27 @@ mod tests {
         watch.take(second);
         watch.settle(check, &failed(), second);
         assert_eq!(watch.verdict().fault.map(|fault| fault.restart), Some(true));
+    }
+
+    #[test]
+    fn a_session_that_starts_is_checked_at_its_own_interval_until_it_passes_or_has_started() {
+        let mut spec = health_check(false);
+        let Some(HealthCheck::Command(command)) = &mut spec.health_check else { panic!() };
+        command.start_interval = Some(SECOND);
+        let check = Role::HealthCheck;
+        let next = |watch: &mut Watch, outcome: &Outcome| {
+            let due = watch.due().unwrap();
+            watch.take(due);
+            watch.settle(check, outcome, due);
+            watch.due().unwrap() - due
+        };
+        let mut passes = watch(&spec, fresh());
+        assert!(passes.due().unwrap() <= Instant::now() + 2 * SECOND, "the first too");
+        assert_eq!(next(&mut passes, &failed()), SECOND);
+        assert_eq!(next(&mut passes, &Outcome::Passed), 10 * SECOND);
+        let mut never = watch(&spec, fresh());
+        let pauses: Vec<_> = (0..40).map(|_| next(&mut never, &failed())).collect();
+        assert_eq!((pauses.first(), pauses.last()), (Some(&SECOND), Some(&(10 * SECOND))), "{pauses:?}");
     }
 
     #[test]

@@ -32,6 +32,10 @@ pub struct HealthCommand {
     /// Failures this soon after the start do not count.
     #[serde(with = "humantime_serde", default)]
     pub start_period: Duration,
+    /// Between two checks until the start period is over or one has passed. Absent: what the engine does then, and
+    /// [`interval`](Self::interval) where the host checks.
+    #[serde(with = "humantime_serde::option", default, skip_serializing_if = "Option::is_none")]
+    pub start_interval: Option<Duration>,
     /// This many failures in a row make it unhealthy.
     #[serde(default = "three")]
     pub retries: u32,
@@ -193,6 +197,9 @@ pub(crate) fn check(spec: &SessionSpec, refuse: Refuse<'_>) {
         if check.start_period > LONGEST {
             refuse("health_check.start_period".to_owned(), "at most 1 day");
         }
+        if check.start_interval.is_some_and(|interval| !(SHORTEST_INTERVAL..=LONGEST).contains(&interval)) {
+            refuse("health_check.start_interval".to_owned(), "between 100ms and 1 day");
+        }
         if check.retries == 0 {
             refuse("health_check.retries".to_owned(), "at least 1");
         }
@@ -338,7 +345,8 @@ mod tests {
             "backend": "process",
             "restart_unhealthy": true,
             "health_check": {"command": {
-                "command": [], "interval": "1ms", "timeout": "0s", "start_period": "2days", "retries": 0,
+                "command": [], "interval": "1ms", "timeout": "0s", "start_period": "2days", "start_interval": "1ms",
+                "retries": 0,
             }},
             "probes": {
                 "startup": {"check": {"exec": {"command": [""]}}, "success_threshold": 2, "failure_threshold": 0},
@@ -356,6 +364,7 @@ mod tests {
                 "health_check.interval",
                 "health_check.timeout",
                 "health_check.start_period",
+                "health_check.start_interval",
                 "health_check.retries",
                 "probes.startup.failure_threshold",
                 "probes.startup.success_threshold",

@@ -24,12 +24,12 @@ pub use redactor::Redactor;
 pub use session::{Desired, Session, SessionState};
 pub use signal::{InvalidSignal, Signal};
 pub use spec::{
-    InvalidSpec, LogLimits, Mount, MountSource, Network, Port, Problem, Protocol, Resources, RestartPolicy,
+    Attachment, InvalidSpec, LogLimits, Mount, MountSource, Network, Port, Problem, Protocol, Resources, RestartPolicy,
     SessionSpec, Ulimit,
 };
 pub use status::{
     CheckResult, CommandEnd, ExecOptions, Found, Health, Inspection, Key, LogOptions, Page, Report, State, Status,
-    Unknown, Workload,
+    TerminalSize, Unknown, Workload,
 };
 pub use text::{is_deceptive, one_line};
 pub use trace::TraceId;

@@ -197,6 +197,9 @@ impl SessionSpec {
                 refuse(format!("mounts[{at}].source"), "an absolute path of the host");
             }
         }
+        if let Some(Network::Named(attachments)) = &self.network {
+            networks(attachments, &mut refuse);
+        }
         if self.resources.memory.is_some_and(|memory| memory.0 < MIN_MEMORY) {
             refuse("resources.memory".to_owned(), "at least 6MiB, or nothing could start");
         }
@@ -232,6 +235,29 @@ const MAX_LABELS: usize = 64;
 const MIN_MEMORY: u64 = 6 << 20;
 const MAX_GRACE: Duration = Duration::from_secs(3600);
 const MAX_SPEC: usize = 256 << 10;
+
+fn networks(attachments: &[Attachment], refuse: &mut impl FnMut(String, &str)) {
+    let is_name = |name: &str| {
+        (1..=128).contains(&name.len())
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+    };
+    if attachments.is_empty() {
+        refuse("network.named".to_owned(), "at least one network; `isolated` is what reaches nothing");
+    }
+    for (at, attachment) in attachments.iter().enumerate() {
+        let field = |part: &str| format!("network.named[{at}].{part}");
+        if !is_name(&attachment.name) {
+            refuse(field("name"), "1 to 128 characters of a-z A-Z 0-9 _ . -, the first a letter or a digit");
+        }
+        if attachments.iter().take(at).any(|earlier| earlier.name == attachment.name) {
+            refuse(field("name"), "given twice");
+        }
+        if attachment.aliases.iter().any(|alias| !is_name(alias)) {
+            refuse(field("aliases"), "names of 1 to 128 characters of a-z A-Z 0-9 _ . -");
+        }
+    }
+}
 
 fn is_env_name(name: &str) -> bool {
     name.len() <= 256
@@ -338,19 +364,42 @@ pub enum MountSource {
 
 /// Something of the host's, or memory, in the session's file system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, from = "MountAsWritten")]
 pub struct Mount {
     /// Where it comes from.
     pub source: MountSource,
     /// Absolute path in the session.
     pub target: String,
-    /// Absent: it is.
-    #[serde(default = "yes")]
+    /// Absent: it is, but for memory, which would be of no use.
     pub read_only: bool,
+    /// What the backend knows of mounts besides.
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    pub options: serde_json::Map<String, serde_json::Value>,
 }
 
-fn yes() -> bool {
-    true
+impl Mount {
+    /// A mount with no options of the backend's own.
+    pub fn new(source: MountSource, target: impl Into<String>, read_only: bool) -> Self {
+        Self { source, target: target.into(), read_only, options: serde_json::Map::new() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MountAsWritten {
+    source: MountSource,
+    target: String,
+    read_only: Option<bool>,
+    #[serde(default)]
+    options: serde_json::Map<String, serde_json::Value>,
+}
+
+impl From<MountAsWritten> for Mount {
+    fn from(written: MountAsWritten) -> Self {
+        let MountAsWritten { source, target, read_only, options } = written;
+        let read_only = read_only.unwrap_or(!matches!(source, MountSource::Tmpfs(_)));
+        Self { source, target, read_only, options }
+    }
 }
 
 /// Limits over the whole session.
@@ -389,8 +438,22 @@ pub struct Ulimit {
     pub hard: u64,
 }
 
+/// A network that has a name, and how the session is on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attachment {
+    /// The network's name.
+    pub name: String,
+    /// Other names by which sessions on this network find this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// What the backend knows of attachments besides.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub options: serde_json::Map<String, serde_json::Value>,
+}
+
 /// What the session's network reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Network {
     /// What the host reaches.
@@ -399,6 +462,8 @@ pub enum Network {
     Isolated,
     /// It is the host's own.
     Host,
+    /// What is on these networks; at least one.
+    Named(Vec<Attachment>),
 }
 
 /// Of a port.
@@ -494,6 +559,38 @@ mod tests {
         assert!(serde_json::to_string(&spec).unwrap().contains("hunter2"));
         assert!(!format!("{spec:?}").contains("hunter2"));
         assert!(!serde_json::to_string(&spec.redacted()).unwrap().contains("hunter2"));
+    }
+
+    #[test]
+    fn what_a_mount_does_not_say_is_what_is_of_use() {
+        let mount = |json| serde_json::from_value::<Mount>(json).map(|mount| mount.read_only);
+        for (source, read_only) in [
+            (serde_json::json!({"bind": "/srv"}), true),
+            (serde_json::json!({"volume": "cache"}), true),
+            (serde_json::json!({"tmpfs": "1MiB"}), false),
+            (serde_json::json!({"tmpfs": null}), false),
+        ] {
+            assert_eq!(mount(serde_json::json!({"source": source, "target": "/t"})).unwrap(), read_only, "{source}");
+            let other = serde_json::json!({"source": source, "target": "/t", "read_only": !read_only});
+            assert_eq!(mount(other).unwrap(), !read_only, "{source}");
+        }
+        let unknown = serde_json::json!({"source": {"tmpfs": null}, "target": "/t", "readonly": true});
+        assert!(mount(unknown).unwrap_err().to_string().contains("readonly"));
+    }
+
+    #[test]
+    fn a_named_network_has_a_name_and_each_once() {
+        let fields = |named: serde_json::Value| {
+            let spec = spec(serde_json::json!({"backend": "docker", "network": {"named": named}}));
+            let problems = spec.validate().err().map(|invalid| invalid.problems).unwrap_or_default();
+            problems.into_iter().map(|problem| problem.field).collect::<Vec<_>>()
+        };
+        assert_eq!(fields(serde_json::json!([{"name": "back", "aliases": ["db"]}, {"name": "front"}])), [""; 0]);
+        assert_eq!(fields(serde_json::json!([])), ["network.named"]);
+        assert_eq!(
+            fields(serde_json::json!([{"name": "a"}, {"name": "../x"}, {"name": "a", "aliases": [""]}])),
+            ["network.named[1].name", "network.named[2].name", "network.named[2].aliases"]
+        );
     }
 
     #[test]

@@ -189,6 +189,29 @@ pub struct ExecOptions {
     pub user: Option<String>,
     /// It is killed so long after it began. Absent: it may run as long as the workload.
     pub timeout: Option<Duration>,
+    /// Give it a terminal.
+    pub tty: bool,
+    /// Of its terminal, to begin with.
+    pub size: Option<TerminalSize>,
+    /// Keep its standard input open.
+    pub stdin: bool,
+}
+
+impl ExecOptions {
+    /// The first field with which somebody at a keyboard is meant; for who cannot serve them.
+    pub fn interactive(&self) -> Option<&'static str> {
+        let fields = [("tty", self.tty), ("size", self.size.is_some()), ("stdin", self.stdin)];
+        fields.into_iter().find_map(|(field, asked)| asked.then_some(field))
+    }
+}
+
+/// How much a terminal shows, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// In a line.
+    pub columns: u16,
+    /// Lines.
+    pub rows: u16,
 }
 
 /// How a command in a workload ended.

@@ -1,10 +1,12 @@
 //! A session's spec in the words of `wit/backend/types.wit`. Every field that is a backend's affair is in it; restart
-//! policy, grace and probes are the host's and are not.
+//! policy and probes are the host's and are not.
 
 use std::time::Duration;
 
 use seawall_capability::convert::to_guest;
-use seawall_model::{HealthCheck, Key, Mount, MountSource, Network, Port, Protocol, SessionName, SessionSpec, Size};
+use seawall_model::{
+    Attachment, HealthCheck, Key, Mount, MountSource, Network, Port, Protocol, SessionName, SessionSpec, Size,
+};
 
 use crate::bindings::wit;
 
@@ -28,7 +30,7 @@ pub(crate) fn to_guest(key: &Key, name: &SessionName, spec: &SessionSpec) -> wit
         stdin,
         init,
         stop_signal,
-        stop_grace: _,
+        stop_grace,
         restart: _,
         health_check,
         restart_unhealthy: _,
@@ -57,16 +59,18 @@ pub(crate) fn to_guest(key: &Key, name: &SessionName, spec: &SessionSpec) -> wit
                 .map(|limit| wit::Ulimit { name: limit.name.clone(), soft: limit.soft, hard: limit.hard })
                 .collect(),
         },
-        network: network.map(|network| match network {
+        network: network.as_ref().map(|network| match network {
             Network::Internet => wit::Network::Internet,
             Network::Isolated => wit::Network::Isolated,
             Network::Host => wit::Network::Host,
+            Network::Named(attachments) => wit::Network::Named(attachments.iter().map(attachment).collect()),
         }),
         ports: ports.iter().map(port).collect(),
         tty: *tty,
         stdin: *stdin,
         init: *init,
         stop_signal: stop_signal.map(|signal| u32::from(signal.number())),
+        stop_grace: millis(stop_grace.unwrap_or(SessionSpec::STOP_GRACE)),
         health_check: match health_check {
             None => wit::HealthCheck::Inherited,
             Some(HealthCheck::Disabled) => wit::HealthCheck::Disabled,
@@ -75,11 +79,12 @@ pub(crate) fn to_guest(key: &Key, name: &SessionName, spec: &SessionSpec) -> wit
                 interval: millis(check.interval),
                 timeout: millis(check.timeout),
                 start_period: millis(check.start_period),
+                start_interval: check.start_interval.map(millis),
                 retries: check.retries,
             }),
         },
         logs: wit::LogLimits { max_size: logs.max_size.map(|size| size.0), max_files: logs.max_files },
-        options: serde_json::Value::Object(options.clone()).to_string(),
+        options: json(options),
     }
 }
 
@@ -89,7 +94,16 @@ fn mount(mount: &Mount) -> wit::Mount {
         MountSource::Volume(name) => wit::MountSource::Volume(name.clone()),
         MountSource::Tmpfs(size) => wit::MountSource::Tmpfs(size.map(|Size(bytes)| bytes)),
     };
-    wit::Mount { source, target: mount.target.clone(), read_only: mount.read_only }
+    wit::Mount { source, target: mount.target.clone(), read_only: mount.read_only, options: json(&mount.options) }
+}
+
+fn attachment(attachment: &Attachment) -> wit::Attachment {
+    let Attachment { name, aliases, options } = attachment;
+    wit::Attachment { name: name.clone(), aliases: aliases.clone(), options: json(options) }
+}
+
+fn json(options: &serde_json::Map<String, serde_json::Value>) -> String {
+    serde_json::Value::Object(options.clone()).to_string()
 }
 
 fn port(port: &Port) -> wit::Port {

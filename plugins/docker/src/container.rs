@@ -2,7 +2,7 @@
 //! operator did not grant, the capability refuses, naming the field.
 
 use seawall_sdk::docker::{Container, HealthCheck, HealthCommand, Mount, MountSource, Network, Port, Protocol, Ulimit};
-use seawall_sdk::{Problems, Result, Spec};
+use seawall_sdk::{Problems, Result, Spec, no_options};
 use serde::Deserialize;
 
 use crate::config::Config;
@@ -32,14 +32,20 @@ pub fn container(spec: Spec, options: Options, config: Config) -> Result<Contain
     problems.refuse_if(spec.image.is_none(), "image", "a container is made of an image: name one");
     let no_program = options.entrypoint.as_ref().is_some_and(Vec::is_empty);
     problems.refuse_if(no_program, "options.entrypoint", "a program and its arguments, or leave it out");
+    for (at, mount) in spec.mounts.iter().enumerate() {
+        let said = !no_options(&mount.options);
+        problems.refuse_if(said, &format!("mounts[{at}].options"), "a mount has no options of this backend's own");
+    }
+    let named = matches!(spec.network, Some(seawall_sdk::Network::Named(_)));
+    problems.refuse_if(named, "network.named", "this backend knows no networks by name: internet, isolated or host");
     let networked = matches!(spec.network, None | Some(seawall_sdk::Network::Internet));
     problems.refuse_if(
-        !networked && !spec.ports.is_empty(),
+        !networked && !named && !spec.ports.is_empty(),
         "ports",
         "ports are published from the network `internet` only: an isolated session has none, and on the host's own \
          network every port is the host's",
     );
-    let on_host = spec.network == Some(seawall_sdk::Network::Host);
+    let on_host = matches!(spec.network, Some(seawall_sdk::Network::Host));
     problems.refuse_if(
         on_host && spec.hostname.is_some(),
         "hostname",
@@ -49,6 +55,7 @@ pub fn container(spec: Spec, options: Options, config: Config) -> Result<Contain
 
     Ok(Container {
         key: spec.key,
+        name: Some(spec.name),
         image: spec.image.unwrap_or_default(),
         entrypoint: options.entrypoint,
         command: spec.command,
@@ -59,7 +66,8 @@ pub fn container(spec: Spec, options: Options, config: Config) -> Result<Contain
         user: spec.user,
         mounts: spec.mounts.into_iter().map(mount).collect(),
         memory: spec.resources.memory.or(config.memory),
-        cpu_millis: spec.resources.cpu_millis.or(config.cpu_millis),
+        cpu_millis: spec.resources.cpu_millis,
+        default_cpu_millis: config.cpu_millis,
         processes: spec.resources.processes,
         ulimits: spec.resources.ulimits.into_iter().map(ulimit).collect(),
         tty: spec.tty,
@@ -69,9 +77,10 @@ pub fn container(spec: Spec, options: Options, config: Config) -> Result<Contain
         drop_capabilities: options.drop_capabilities,
         add_capabilities: options.add_capabilities,
         privileged: options.privileged,
-        network: spec.network.map(network),
+        network: spec.network.and_then(network),
         ports: spec.ports.into_iter().map(port).collect(),
         stop_signal: spec.stop_signal,
+        stop_grace: Some(spec.stop_grace),
         health_check: health_check(spec.health_check),
         log_max_size: spec.logs.max_size,
         log_max_files: spec.logs.max_files,
@@ -91,11 +100,13 @@ fn ulimit(limit: seawall_sdk::Ulimit) -> Ulimit {
     Ulimit { name: limit.name, soft: limit.soft, hard: limit.hard }
 }
 
-fn network(network: seawall_sdk::Network) -> Network {
+/// Networks with names were refused before.
+fn network(network: seawall_sdk::Network) -> Option<Network> {
     match network {
-        seawall_sdk::Network::Internet => Network::Internet,
-        seawall_sdk::Network::Isolated => Network::Isolated,
-        seawall_sdk::Network::Host => Network::Host,
+        seawall_sdk::Network::Internet => Some(Network::Internet),
+        seawall_sdk::Network::Isolated => Some(Network::Isolated),
+        seawall_sdk::Network::Host => Some(Network::Host),
+        seawall_sdk::Network::Named(_) => None,
     }
 }
 
@@ -116,6 +127,7 @@ fn health_check(check: seawall_sdk::HealthCheck) -> HealthCheck {
             interval: check.interval,
             timeout: check.timeout,
             start_period: check.start_period,
+            start_interval: check.start_interval,
             retries: check.retries,
         }),
     }
@@ -145,6 +157,7 @@ mod tests {
             stdin: false,
             init: false,
             stop_signal: None,
+            stop_grace: 10_000,
             health_check: seawall_sdk::HealthCheck::Inherited,
             logs: LogLimits { max_size: None, max_files: None },
             options: "{}".to_owned(),
@@ -165,11 +178,11 @@ mod tests {
     #[test]
     fn a_session_that_asks_for_nothing_gets_the_default_limits() {
         let made = container(spec(), Options::default(), Config::default()).unwrap();
-        assert_eq!((made.memory, made.cpu_millis), (Some(2 << 30), Some(2_000)));
+        assert_eq!((made.memory, made.default_cpu_millis), (Some(2 << 30), Some(2_000)));
         assert!(!made.privileged && made.network.is_none());
         let none = Config { memory: None, cpu_millis: None };
         let made = container(spec(), Options::default(), none).unwrap();
-        assert_eq!((made.memory, made.cpu_millis), (None, None));
+        assert_eq!((made.memory, made.default_cpu_millis), (None, None));
     }
 
     #[test]
@@ -186,16 +199,19 @@ mod tests {
                     source: seawall_sdk::MountSource::Bind("/data".to_owned()),
                     target: "/in".to_owned(),
                     read_only: true,
+                    options: "{}".to_owned(),
                 },
                 seawall_sdk::Mount {
                     source: seawall_sdk::MountSource::Volume("v".to_owned()),
                     target: "/v".to_owned(),
                     read_only: false,
+                    options: "{}".to_owned(),
                 },
                 seawall_sdk::Mount {
                     source: seawall_sdk::MountSource::Tmpfs(Some(7)),
                     target: "/t".to_owned(),
                     read_only: false,
+                    options: "{}".to_owned(),
                 },
             ],
             resources: Resources {
@@ -220,6 +236,7 @@ mod tests {
                 interval: 1,
                 timeout: 2,
                 start_period: 3,
+                start_interval: Some(5),
                 retries: 4,
             }),
             logs: LogLimits { max_size: Some(5), max_files: Some(6) },
@@ -262,8 +279,10 @@ mod tests {
             "privileged: true",
             "network: Some(Network::Internet)",
             "container: 80, host: Some(8080), address: Some(\"127.0.0.2\"), protocol: Protocol::Udp",
+            "name: Some(\"web\")",
             "stop-signal: Some(2)",
-            "command: [\"test\", \"-e\", \"/ok\"], interval: 1, timeout: 2, start-period: 3, retries: 4",
+            "stop-grace: Some(10000)",
+            "command: [\"test\", \"-e\", \"/ok\"], interval: 1, timeout: 2, start-period: 3, start-interval: Some(5), retries: 4",
             "log-max-size: Some(5)",
             "log-max-files: Some(6)",
         ] {
@@ -279,6 +298,19 @@ mod tests {
 
         let port =
             || seawall_sdk::Port { container: 80, host: None, address: None, protocol: seawall_sdk::Protocol::Tcp };
+        let with_options = seawall_sdk::Mount {
+            source: seawall_sdk::MountSource::Tmpfs(None),
+            target: "/t".to_owned(),
+            read_only: false,
+            options: r#"{"mode":7}"#.to_owned(),
+        };
+        let back = seawall_sdk::Attachment { name: "back".to_owned(), aliases: vec![], options: "{}".to_owned() };
+        let named = Some(seawall_sdk::Network::Named(vec![back]));
+        let later = Spec { mounts: vec![with_options], network: named, ports: vec![port()], ..spec() };
+        assert_eq!(
+            fields(container(later, Options::default(), Config::default())),
+            ["mounts[0].options", "network.named"]
+        );
         let isolated = Spec { network: Some(seawall_sdk::Network::Isolated), ports: vec![port()], ..spec() };
         assert_eq!(fields(container(isolated, Options::default(), Config::default())), ["ports"]);
         let host = Spec {

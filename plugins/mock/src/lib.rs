@@ -10,7 +10,7 @@ pub mod workload;
 use chaos::{Chaos, Dice, Fate, number_of};
 use seawall_sdk::state::Write;
 use seawall_sdk::{
-    Backend, Error, Exec, ExecOptions, Execution, Found, Info, Key, Page, Report, Result, Spec, Status, Workload,
+    Backend, Error, Exec, ExecOptions, Execution, Found, Info, Key, Page, Problems, Report, Result, Spec, Status, Workload,
     clock, state,
 };
 use settings::{Defaults, Options};
@@ -248,6 +248,12 @@ impl Exec for Mock {
             if options.command.is_empty() {
                 return Err(Error::invalid("command", "there must be a program to run"));
             }
+            let mut problems = Problems::new();
+            let interactive = "the mock backend only pretends to run commands: leave it out";
+            problems.refuse_if(options.tty, "tty", interactive);
+            problems.refuse_if(options.size.is_some(), "size", interactive);
+            problems.refuse_if(options.stdin, "stdin", interactive);
+            problems.finish()?;
             let (after, code) = match settings::play(&options.command) {
                 Some(played) => played,
                 None => (0, seawall_sdk::config_key::<u8>("exec-code")?.unwrap_or(0)),

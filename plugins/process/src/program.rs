@@ -1,7 +1,10 @@
 //! From a session's spec to a typed description of a program. What a process cannot have is refused by name (A5).
 
 use seawall_sdk::process::{Program, Rlimit};
-use seawall_sdk::{HealthCheck, Problems, Result, Spec};
+use seawall_sdk::{HealthCheck, Problems, Result, Spec, no_options};
+
+/// Linux numbers the real-time signals after this one.
+const LAST_NAMED: u32 = 31;
 
 /// Describes the program of a session.
 ///
@@ -29,12 +32,20 @@ pub fn program(spec: Spec) -> Result<Program> {
     );
     let checked = matches!(spec.health_check, HealthCheck::Command(_));
     problems.refuse_if(checked, "health_check", "this backend runs no health check by itself: the host does");
-    let no_options = matches!(spec.options.trim(), "" | "{}");
-    problems.refuse_if(!no_options, "options", "this backend has no options of its own");
+    problems.refuse_if(
+        spec.stop_signal.is_some_and(|signal| signal > LAST_NAMED),
+        "stop_signal",
+        "a process cannot be sent a real-time signal: name one of 1 to 31",
+    );
+    for (at, limit) in spec.resources.ulimits.iter().enumerate() {
+        let twice = spec.resources.ulimits.iter().take(at).any(|earlier| earlier.name == limit.name);
+        problems.refuse_if(twice, &format!("resources.ulimits[{at}].name"), "given twice");
+    }
+    problems.refuse_if(!no_options(&spec.options), "options", "this backend has no options of its own");
     problems.finish()?;
 
-    // `init` is always carried out: the supervisor reaps what the program leaves behind. `stop_signal` is the host's,
-    // which sends it; name and labels are the host's record of the session.
+    // `init` is always carried out: the supervisor reaps what the program leaves behind. `stop_signal` and `stop_grace`
+    // are the host's, which sends the one and counts the other; name and labels are its record of the session.
     Ok(Program {
         key: spec.key,
         command: spec.command,
@@ -83,6 +94,7 @@ mod tests {
             stdin: false,
             init: true,
             stop_signal: Some(2),
+            stop_grace: 10_000,
             health_check: HealthCheck::Inherited,
             logs: LogLimits { max_size: None, max_files: None },
             options: "{}".to_owned(),
@@ -126,7 +138,7 @@ mod tests {
             command: vec![],
             image: Some("busybox".to_owned()),
             hostname: Some("web".to_owned()),
-            mounts: vec![Mount { source: MountSource::Tmpfs(None), target: "/t".to_owned(), read_only: false }],
+            mounts: vec![Mount { source: MountSource::Tmpfs(None), target: "/t".to_owned(), read_only: false, options: "{}".to_owned() }],
             network: Some(Network::Isolated),
             ports: vec![Port { container: 80, host: None, address: None, protocol: Protocol::Tcp }],
             health_check: HealthCheck::Command(HealthCommand {
@@ -134,13 +146,19 @@ mod tests {
                 interval: 1,
                 timeout: 1,
                 start_period: 0,
+                start_interval: None,
                 retries: 1,
             }),
+            stop_signal: Some(34),
+            resources: Resources {
+                ulimits: [1, 2].map(|soft| Ulimit { name: "core".to_owned(), soft, hard: 2 }).to_vec(),
+                ..spec().resources
+            },
             options: r#"{"privileged":true}"#.to_owned(),
             ..spec()
         };
         let Err(Error::Invalid(problems)) = program(asked) else { panic!("not refused") };
         let fields: Vec<_> = problems.iter().map(|problem| problem.field.as_str()).collect();
-        assert_eq!(fields, ["command", "image", "hostname", "mounts", "network", "ports", "health_check", "options"]);
+        assert_eq!(fields, ["command", "image", "hostname", "mounts", "network", "ports", "health_check", "stop_signal", "resources.ulimits[1].name", "options"]);
     }
 }

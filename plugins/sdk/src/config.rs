@@ -28,6 +28,11 @@ pub fn config_key<T: DeserializeOwned>(key: &str) -> Result<Option<T>> {
         .map_err(|error| Error::Other(format!("`{key}` in the configuration does not fit the plugin: {error}")))
 }
 
+/// Whether `options` of a spec, a mount or an attachment say nothing: what a backend that has none asks before it refuses.
+pub fn no_options(options: &str) -> bool {
+    matches!(options.trim(), "" | "{}")
+}
+
 /// The session's `options`.
 ///
 /// # Errors

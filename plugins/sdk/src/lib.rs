@@ -19,16 +19,16 @@ mod units;
 
 pub use backend::{Adapter, Backend, Exec, HealthChecks, Logs};
 pub use bindings::host::seawall::backend::types::{
-    HealthCheck, HealthCommand, Info, LogLimits, Mount, MountSource, Network, Port, Protocol, Report, Resources, Spec,
+    Attachment, HealthCheck, HealthCommand, Info, LogLimits, Mount, MountSource, Network, Port, Protocol, Report, Resources, Spec,
     Ulimit,
 };
 pub use bindings::host::seawall::host::streams::{ByteStream, Execution};
 pub use bindings::host::seawall::host::types::{
-    CheckResult, Error, ExecOptions, Exit, Found, Health, Key, LogOptions, Page, Problem, State, Status, Trouble,
+    CheckResult, Error, ExecOptions, Exit, Found, Health, Key, LogOptions, Page, Problem, State, Status, TerminalSize, Trouble,
     Workload,
 };
 pub use bindings::host::seawall::host::{clock, docker, process, state as raw_state};
-pub use config::{config, config_key, options};
+pub use config::{config, config_key, no_options, options};
 pub use error::Problems;
 pub use units::{Millis, Size, UnitError};
 

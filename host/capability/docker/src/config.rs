@@ -16,7 +16,7 @@ use seawall_model::{HealthCommand, InvalidSpec, Network, Problem, Protocol};
 use crate::connection::Facts;
 use crate::container::{Container, HealthCheck};
 use crate::grant::{DockerGrant, capability};
-use crate::identity::{BACKEND, HEALTH, INCARNATION, Namespace, PREFIX, SESSION, STORE};
+use crate::identity::{BACKEND, HEALTH, INCARNATION, NAME, Namespace, PREFIX, SESSION, STORE};
 
 /// Docker's own lower bounds.
 const MIN_MEMORY: u64 = 6 << 20;
@@ -97,13 +97,19 @@ pub(crate) fn build(
         stdin_once: Some(false),
         attach_stdin: Some(false),
         stop_signal: container.stop_signal.map(|signal| signal.number().to_string()),
+        stop_timeout: container.stop_grace.map(whole_seconds),
         exposed_ports: host.port_bindings.as_ref().map(|ports| ports.keys().cloned().collect()),
-        healthcheck: health(&container.health_check, &mut refusals),
+        healthcheck: health(&container.health_check, context.facts, &mut refusals),
         host_config: Some(host),
         ..ContainerCreateBody::default()
     };
     refusals.check(context.namespace)?;
     Ok(body)
+}
+
+/// Docker counts in whole seconds: rounded up, so that nobody gets less than was asked.
+fn whole_seconds(time: Duration) -> i64 {
+    i64::try_from(time.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
 }
 
 /// Whether this image is a reference that can stand in a URL.
@@ -162,7 +168,7 @@ fn environment(container: &Container, refusals: &mut Refusals) -> Option<Vec<Str
 }
 
 fn labels(container: &Container, namespace: &Namespace, refusals: &mut Refusals) -> HashMap<String, String> {
-    let mut labels = HashMap::with_capacity(container.labels.len() + 5);
+    let mut labels = HashMap::with_capacity(container.labels.len() + 6);
     for (name, value) in &container.labels {
         if name.is_empty() || name.starts_with(PREFIX) || name.contains(char::is_control) {
             let shown: String = name.chars().take(80).collect();
@@ -177,11 +183,17 @@ fn labels(container: &Container, namespace: &Namespace, refusals: &mut Refusals)
     labels.insert(SESSION.to_owned(), container.key.session.to_string());
     labels.insert(INCARNATION.to_owned(), container.key.incarnation.to_string());
     labels.insert(HEALTH.to_owned(), "0".to_owned());
+    if let Some(name) = &container.name {
+        if name.is_empty() || name.len() > 255 || name.contains(char::is_control) {
+            refusals.invalid("name", "1 to 255 bytes without control characters");
+        }
+        labels.insert(NAME.to_owned(), name.clone());
+    }
     labels
 }
 
-fn health(check: &HealthCheck, refusals: &mut Refusals) -> Option<HealthConfig> {
-    let HealthCommand { command, interval, timeout, start_period, retries } = match check {
+fn health(check: &HealthCheck, facts: &Facts, refusals: &mut Refusals) -> Option<HealthConfig> {
+    let HealthCommand { command, interval, timeout, start_period, start_interval, retries } = match check {
         HealthCheck::Image => return None,
         HealthCheck::Disabled => {
             return Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() });
@@ -195,6 +207,12 @@ fn health(check: &HealthCheck, refusals: &mut Refusals) -> Option<HealthConfig> 
         if *time < MIN_HEALTH {
             refusals.invalid(format!("health_check.{field}"), "at least 1ms");
         }
+    }
+    if start_interval.is_some_and(|time| time < MIN_HEALTH) {
+        refusals.invalid("health_check.start_interval", "at least 1ms");
+    }
+    if start_interval.is_some() && !facts.start_interval {
+        refusals.unsupported("health_check.start_interval", "this Engine knows it not: Docker has it from 25 on");
     }
     if *retries == 0 {
         refusals.invalid("health_check.retries", "at least 1");
@@ -210,7 +228,7 @@ fn health(check: &HealthCheck, refusals: &mut Refusals) -> Option<HealthConfig> 
         interval: nanos("interval", interval),
         timeout: nanos("timeout", timeout),
         start_period: nanos("start_period", start_period),
-        start_interval: None,
+        start_interval: start_interval.as_ref().and_then(|time| nanos("start_interval", time)),
         retries: Some(i64::from(*retries)),
         test: Some(std::iter::once("CMD".to_owned()).chain(command.iter().cloned()).collect()),
     })
@@ -218,8 +236,8 @@ fn health(check: &HealthCheck, refusals: &mut Refusals) -> Option<HealthConfig> 
 
 fn host_config(container: &Container, context: &Context<'_>, refusals: &mut Refusals) -> HostConfig {
     let Context { grant, facts, .. } = context;
-    let network = container.network.unwrap_or(Network::Internet);
-    if network == Network::Host {
+    let network = container.network.as_ref().unwrap_or(&Network::Internet);
+    if *network == Network::Host {
         if !grant.host_network {
             refusals.denied("network", "the host's network is not granted: set `host-network = true`");
         }
@@ -236,6 +254,10 @@ fn host_config(container: &Container, context: &Context<'_>, refusals: &mut Refu
                 Network::Internet => "bridge",
                 Network::Isolated => "none",
                 Network::Host => "host",
+                Network::Named(_) => {
+                    refusals.unsupported("network", "containers are on no named networks here");
+                    "none"
+                }
             }
             .to_owned(),
         ),
@@ -273,14 +295,21 @@ fn limits(container: &Container, facts: &Facts, host: &mut HostConfig, refusals:
             refusals.unsupported("resources.memory", "this Engine cannot limit memory (no cgroup for it)");
         }
     }
-    if let Some(millis) = container.cpu_millis {
+    let all = facts.cpus.saturating_mul(1000);
+    if let Some(asked) = container.cpu_millis
+        && asked > all
+    {
+        let message = format!("at most {}: the Docker Engine has no more processors", facts.cpus);
+        refusals.invalid("resources.cpus", message);
+    }
+    if let Some(millis) = container.cpu_millis.or(container.default_cpu_millis.map(|millis| millis.min(all))) {
         if millis < MIN_CPU_MILLIS {
             refusals.invalid("resources.cpus", "at least 0.01");
         }
         if !facts.limits_cpus {
             refusals.unsupported("resources.cpus", "this Engine cannot limit processors (no cgroup for it)");
         }
-        host.nano_cpus = Some(i64::from(millis.min(facts.cpus.saturating_mul(1000))) * 1_000_000);
+        host.nano_cpus = Some(i64::from(millis) * 1_000_000);
     }
     if let Some(processes) = container.processes {
         if processes == 0 {
@@ -358,12 +387,12 @@ fn capabilities(field: &str, names: &[String], refusals: &mut Refusals) -> Vec<S
     known
 }
 
-fn ports(container: &Container, network: Network, grant: &DockerGrant, refusals: &mut Refusals) -> Option<PortMap> {
+fn ports(container: &Container, network: &Network, grant: &DockerGrant, refusals: &mut Refusals) -> Option<PortMap> {
     if container.ports.is_empty() {
         return None;
     }
     match network {
-        Network::Internet => {}
+        Network::Internet | Network::Named(_) => {}
         Network::Isolated => refusals.invalid("ports", "a session without a network publishes nothing"),
         Network::Host => {
             refusals.invalid("ports", "a session on the host's network listens on the host's ports itself")

@@ -19,6 +19,9 @@ use crate::fault;
 /// bollard's own limit on a call, in seconds: out of the way, since the caller's deadline ends a call by dropping it.
 const NO_TIMEOUT: u64 = 24 * 60 * 60;
 
+/// The API of Docker 25.
+const START_INTERVAL: (usize, usize) = (1, 44);
+
 /// What an Engine can do, as far as we need it before asking.
 #[derive(Debug)]
 pub(crate) struct Facts {
@@ -28,6 +31,8 @@ pub(crate) struct Facts {
     pub(crate) limits_swap: bool,
     pub(crate) limits_cpus: bool,
     pub(crate) limits_processes: bool,
+    /// Whether a health check may have a start interval.
+    pub(crate) start_interval: bool,
     /// Where the Engine keeps images and containers.
     pub(crate) root: Option<PathBuf>,
     attributes: Vec<(String, String)>,
@@ -102,7 +107,7 @@ impl Connection {
 
     /// What the Engine can do; asked once for each connection.
     pub(crate) async fn facts<'a>(&self, client: &'a Arc<Client>) -> Result<&'a Facts, Error> {
-        let ask = || async { client.api.info().await.map(Facts::from) };
+        let ask = || async { client.api.info().await.map(|info| Facts::new(info, &client.api)) };
         client.facts.get_or_try_init(ask).await.map_err(|error| self.failed(client, "say what it can do", &error))
     }
 
@@ -121,8 +126,8 @@ impl Connection {
     }
 }
 
-impl From<SystemInfo> for Facts {
-    fn from(info: SystemInfo) -> Self {
+impl Facts {
+    fn new(info: SystemInfo, api: &Docker) -> Self {
         let cgroup = info.cgroup_version.and_then(|version| match version {
             SystemInfoCgroupVersionEnum::_1 => Some("1".to_owned()),
             SystemInfoCgroupVersionEnum::_2 => Some("2".to_owned()),
@@ -135,6 +140,7 @@ impl From<SystemInfo> for Facts {
             ("cgroup_version", cgroup),
             ("storage_driver", info.driver),
         ];
+        let version = api.client_version();
         let attributes = attributes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         Self {
             cpus: info.ncpu.and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(1).max(1),
@@ -143,6 +149,7 @@ impl From<SystemInfo> for Facts {
             limits_swap: info.swap_limit.unwrap_or(false),
             limits_cpus: info.cpu_cfs_quota.unwrap_or(false),
             limits_processes: info.pids_limit.unwrap_or(false),
+            start_interval: (version.major_version, version.minor_version) >= START_INTERVAL,
             root: info.docker_root_dir.filter(|dir| dir.len() > 1).map(PathBuf::from),
             attributes: attributes.collect(),
         }

@@ -2,6 +2,8 @@
 //!
 //! This is the whole vocabulary. What cannot be said here cannot be had from Docker.
 
+use std::time::Duration;
+
 use seawall_model::{HealthCommand, Key, Mount, Network, Port, Secret, Signal, Ulimit};
 
 /// Where a container's health comes from.
@@ -22,6 +24,8 @@ pub enum HealthCheck {
 pub struct Container {
     /// Whose workload it is.
     pub key: Key,
+    /// The user's name of the session, for people who look at the Engine.
+    pub name: Option<String>,
     /// A reference such as `busybox:latest`, or an image id.
     pub image: String,
     /// `None`: the image's own.
@@ -42,8 +46,10 @@ pub struct Container {
     pub mounts: Vec<Mount>,
     /// Bytes, hard; swap is not given on top.
     pub memory: Option<u64>,
-    /// Thousandths of a processor; what is above the Engine's own number is cut to it.
+    /// Thousandths of a processor; at most what the Engine has.
     pub cpu_millis: Option<u32>,
+    /// What it gets where [`cpu_millis`](Self::cpu_millis) is `None`, and all that the Engine has where that is less.
+    pub default_cpu_millis: Option<u32>,
     /// Number of tasks.
     pub processes: Option<u32>,
     /// setrlimit(2) of the first process.
@@ -68,6 +74,8 @@ pub struct Container {
     pub ports: Vec<Port>,
     /// What `docker stop` begins with; the host sends its own.
     pub stop_signal: Option<Signal>,
+    /// How long `docker stop` waits after that, in whole seconds, rounded up; the host counts by itself.
+    pub stop_grace: Option<Duration>,
     /// Where its health comes from.
     pub health_check: HealthCheck,
     /// Bytes of one log file; `None`: 10 MiB.
@@ -81,6 +89,7 @@ impl Container {
     pub fn new(key: Key, image: impl Into<String>) -> Self {
         Self {
             key,
+            name: None,
             image: image.into(),
             entrypoint: None,
             command: Vec::new(),
@@ -92,6 +101,7 @@ impl Container {
             mounts: Vec::new(),
             memory: None,
             cpu_millis: None,
+            default_cpu_millis: None,
             processes: None,
             ulimits: Vec::new(),
             tty: false,
@@ -104,6 +114,7 @@ impl Container {
             network: None,
             ports: Vec::new(),
             stop_signal: None,
+            stop_grace: None,
             health_check: HealthCheck::default(),
             log_max_size: None,
             log_max_files: None,

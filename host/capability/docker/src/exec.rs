@@ -76,6 +76,11 @@ fn config(options: &ExecOptions) -> Result<ExecConfig, Error> {
     if !problems.is_empty() {
         return Err(InvalidSpec { problems }.into());
     }
+    if let Some(field) = options.interactive() {
+        return Err(Error::Unsupported(format!(
+            "{field}: a command in a container has neither terminal nor input here"
+        )));
+    }
     Ok(ExecConfig {
         attach_stdout: Some(true),
         attach_stderr: Some(true),

@@ -11,6 +11,8 @@ pub(crate) const STORE: &str = "seawall.store";
 pub(crate) const BACKEND: &str = "seawall.backend";
 pub(crate) const SESSION: &str = "seawall.session";
 pub(crate) const INCARNATION: &str = "seawall.incarnation";
+/// What the user calls the session: for people, and never gone by.
+pub(crate) const NAME: &str = "seawall.name";
 /// `1` where a health check is active, so that a sweep asks about health only where there is any.
 pub(crate) const HEALTH: &str = "seawall.health";
 /// No user's label begins so.

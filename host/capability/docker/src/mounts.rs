@@ -53,6 +53,9 @@ pub(crate) fn resolve(
         if mounts.iter().take(at).any(|earlier| same(&earlier.target, &mount.target)) {
             refusals.invalid(field("target"), "another mount has the same target");
         }
+        if !mount.options.is_empty() {
+            refusals.invalid(field("options"), "a mount of a container has no options of its own");
+        }
         let mut made = DockerMount {
             target: Some(mount.target.clone()),
             read_only: Some(mount.read_only),

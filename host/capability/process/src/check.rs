@@ -138,6 +138,10 @@ impl Granted {
         if !problems.is_empty() {
             return Err(InvalidSpec { problems }.into());
         }
+        if let Some(field) = options.interactive() {
+            let message = format!("{field}: a command in a session has neither terminal nor input here");
+            return Err(Error::Unsupported(message));
+        }
         let account = options.user.as_deref().map(|user| self.account(Some(user), scope)).transpose()?;
         let working_dir = options.working_dir.as_deref().map(|dir| self.working_dir(dir, scope)).transpose()?;
         let dir = working_dir.as_deref().or(program.working_dir.as_deref());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use seawall_backend::Error;
 use seawall_model::{
     CheckResult, ExecOptions, Exit, Found, Health, InvalidSpec, Key, LogOptions, Page, Problem, Secret, Signal, State,
-    Status, Timestamp, Workload, one_line,
+    Status, TerminalSize, Timestamp, Workload, one_line,
 };
 
 use super::{LARGEST_BATCH, LARGEST_CURSOR, LARGEST_HANDLE, LONGEST_TEXT, Refusal};
@@ -76,6 +76,9 @@ pub fn exec_options(options: types::ExecOptions) -> ExecOptions {
         working_dir: options.working_dir,
         user: options.user,
         timeout: options.timeout.map(Duration::from_millis),
+        tty: options.tty,
+        size: options.size.map(|size| TerminalSize { columns: size.columns, rows: size.rows }),
+        stdin: options.stdin,
     }
 }
 

@@ -35,6 +35,9 @@ pub fn exec_options(options: &ExecOptions) -> types::ExecOptions {
         working_dir: options.working_dir.clone(),
         user: options.user.clone(),
         timeout: options.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+        tty: options.tty,
+        size: options.size.map(|size| types::TerminalSize { columns: size.columns, rows: size.rows }),
+        stdin: options.stdin,
     }
 }
 

@@ -34,6 +34,7 @@ fn checked(policy: &str) -> SessionSpec {
         interval: Duration::from_secs(30),
         timeout: Duration::from_secs(30),
         start_period: Duration::ZERO,
+        start_interval: None,
         retries: 3,
     };
     SessionSpec { health_check: Some(HealthCheck::Command(check)), ..restarting(policy) }

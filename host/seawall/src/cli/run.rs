@@ -88,6 +88,9 @@ pub(crate) struct Run {
     /// Failures this soon after the start do not count
     #[arg(long, value_name = "DURATION", default_value = "0s", requires = "health_cmd", value_parser = humantime::parse_duration)]
     health_start_period: Duration,
+    /// Between two health checks until then, or until one has passed
+    #[arg(long, value_name = "DURATION", requires = "health_cmd", value_parser = humantime::parse_duration)]
+    health_start_interval: Option<Duration>,
     /// This many failures in a row make it unhealthy
     #[arg(long, value_name = "NUMBER", default_value_t = 3, requires = "health_cmd")]
     health_retries: u32,
@@ -185,6 +188,7 @@ impl Run {
                 interval: self.health_interval,
                 timeout: self.health_timeout,
                 start_period: self.health_start_period,
+                start_interval: self.health_start_interval,
                 retries: self.health_retries,
             })),
             None => self.no_healthcheck.then_some(HealthCheck::Disabled),
@@ -279,7 +283,7 @@ fn volume(text: &str) -> Result<Mount, String> {
     } else {
         MountSource::Volume(source.to_owned())
     };
-    Ok(Mount { source, target: target.to_owned(), read_only })
+    Ok(Mount::new(source, target, read_only))
 }
 
 fn tmpfs(text: &str) -> Result<Mount, String> {
@@ -287,7 +291,7 @@ fn tmpfs(text: &str) -> Result<Mount, String> {
         Some((target, size)) => (target, Some(size.parse()?)),
         None => (text, None),
     };
-    Ok(Mount { source: MountSource::Tmpfs(size), target: target.to_owned(), read_only: false })
+    Ok(Mount::new(MountSource::Tmpfs(size), target, false))
 }
 
 fn network(text: &str) -> Result<Network, String> {
@@ -344,7 +348,7 @@ mod tests {
             "-b docker --name web --image busybox --env A=1=2 --label k=v --user 1:2 --workdir /w --hostname h \
              --memory 64MiB --cpus 1.5 --processes 9 --ulimit nofile=10:20 -v /srv:/data:rw -v cache:/cache \
              --tmpfs /tmp:1MiB --network isolated -p 127.0.0.1:8080:80/tcp -p 53/udp --restart on-failure:3 \
-             --stop-signal INT --stop-grace 3s --health-cmd true --health-retries 2 --restart-unhealthy \
+             --stop-signal INT --stop-grace 3s --health-cmd true --health-start-interval 1s --health-retries 2 --restart-unhealthy \
              --startup tcp:80 --readiness http:80/ready --liveness exec:true,interval=5s --log-max-size 1MiB \
              --log-max-files 2 --tty --stdin --init --option a=[1] --option b=x -- sh -c exit",
         );

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use seawall_backend::{Error, ExecEvent};
-use seawall_model::{CommandEnd, ExecOptions, Key, Secret};
+use seawall_model::{CommandEnd, ExecOptions, Key, Secret, TerminalSize};
 use seawall_process::{ProcessGrant, Program};
 use seawall_supervisor::protocol::{MAX_MESSAGE, Reply, Request};
 
@@ -146,6 +146,14 @@ async fn what_is_not_granted_to_a_session_is_not_granted_to_a_command() {
             Error::Invalid(invalid) => assert_eq!(invalid.problems[0].field, field),
             other => panic!("{field}: {other}"),
         }
+    }
+    for (options, field) in [
+        (ExecOptions { tty: true, ..sleep.clone() }, "tty: "),
+        (ExecOptions { size: Some(TerminalSize { columns: 80, rows: 24 }), ..sleep.clone() }, "size: "),
+        (ExecOptions { stdin: true, ..sleep.clone() }, "stdin: "),
+    ] {
+        let error = refused(options).await;
+        assert!(matches!(&error, Error::Unsupported(message) if message.starts_with(field)), "{field}: {error}");
     }
     let neighbour = bench.neighbour();
     assert!(matches!(neighbour.exec(&program.key, &sleep).await, Err(Error::NotFound(_))));

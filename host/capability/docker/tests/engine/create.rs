@@ -72,7 +72,7 @@ async fn every_field_reaches_the_engine() {
         ..DockerGrant::default()
     };
     let fixture = Fixture::granted(grant).unwrap();
-    let mount = |source, target: &str, read_only| Mount { source, target: target.to_owned(), read_only };
+    let mount = |source, target: &str, read_only| Mount::new(source, target, read_only);
     let container = Container {
         entrypoint: Some(vec!["/bin/sh".to_owned()]),
         env: vec![
@@ -80,6 +80,7 @@ async fn every_field_reaches_the_engine() {
             ("B".to_owned(), Secret::new("b=b")),
             ("A".to_owned(), Secret::new("last")),
         ],
+        name: Some("boat-1".to_owned()),
         labels: vec![("team".to_owned(), "sea".to_owned())],
         hostname: Some("boat".to_owned()),
         working_dir: Some("/tmp".to_owned()),
@@ -105,11 +106,13 @@ async fn every_field_reaches_the_engine() {
             Port { container: 53, host: Some(15353), address: "::1".parse().ok(), protocol: Protocol::Udp },
         ],
         stop_signal: Some(Signal::from_number(10).unwrap()),
+        stop_grace: Some(Duration::from_millis(2500)),
         health_check: HealthCheck::Command(HealthCommand {
             command: vec!["true".to_owned()],
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(2),
             start_period: Duration::from_secs(3),
+            start_interval: None,
             retries: 4,
         }),
         log_max_size: Some(1 << 20),
@@ -129,6 +132,8 @@ async fn every_field_reaches_the_engine() {
         ("/Tty", serde_json::json!(true)),
         ("/OpenStdin", serde_json::json!(true)),
         ("/StopSignal", serde_json::json!("10")),
+        ("/StopTimeout", serde_json::json!(3)),
+        ("/Labels/seawall.name", serde_json::json!("boat-1")),
         ("/Labels/team", serde_json::json!("sea")),
         ("/Labels/seawall.backend", serde_json::json!("app")),
         ("/Labels/seawall.incarnation", serde_json::json!("1")),
@@ -176,10 +181,15 @@ async fn every_field_reaches_the_engine() {
 }
 
 #[tokio::test]
-async fn more_processors_than_there_are_become_all_of_them() {
+async fn more_processors_than_there_are_are_refused_where_asked_for_and_all_of_them_by_default() {
     let Some(fixture) = Fixture::new() else { return };
     let cpus = fixture.docker.ping().await.unwrap().cpus;
-    let container = Container { cpu_millis: Some(u32::MAX), ..sleeper() };
+    let asked = Container { cpu_millis: Some(cpus * 1000 + 1), ..sleeper() };
+    let error = fixture.docker.create(&asked).await.unwrap_err();
+    let Error::Invalid(invalid) = &error else { panic!("{error:?}") };
+    assert_eq!(invalid.problems[0].field, "resources.cpus");
+    assert!(invalid.problems[0].message.contains(&format!("at most {cpus}:")), "{error}");
+    let container = Container { default_cpu_millis: Some(u32::MAX), ..sleeper() };
     fixture.docker.create(&container).await.unwrap();
     let nanos = &fixture.inspected(&container.key)["HostConfig"]["NanoCpus"];
     assert_eq!(*nanos, serde_json::json!(u64::from(cpus) * 1_000_000_000));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use seawall_backend::Error;
 use seawall_docker::{Container, HealthCheck};
-use seawall_model::{CommandEnd, ExecOptions, Health, HealthCommand, Key, Secret};
+use seawall_model::{CommandEnd, ExecOptions, Health, HealthCommand, Key, Secret, TerminalSize};
 
 use crate::{Fixture, key, sleeper};
 
@@ -53,6 +53,20 @@ async fn at_its_timeout_a_command_is_killed_and_the_container_goes_on() {
 }
 
 #[tokio::test]
+async fn a_command_with_a_terminal_or_input_is_refused_by_name() {
+    let Some(fixture) = Fixture::new() else { return };
+    let key = fixture.run(&sleeper()).await;
+    for (options, field) in [
+        (ExecOptions { tty: true, ..sh("true") }, "tty: "),
+        (ExecOptions { size: Some(TerminalSize { columns: 80, rows: 24 }), ..sh("true") }, "size: "),
+        (ExecOptions { stdin: true, ..sh("true") }, "stdin: "),
+    ] {
+        let error = fixture.docker.exec(&key, &options).await.err().unwrap();
+        assert!(matches!(&error, Error::Unsupported(message) if message.starts_with(field)), "{field}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn only_a_container_of_ours_that_runs_runs_a_command() {
     let Some(fixture) = Fixture::new() else { return };
     let container = sleeper();
@@ -74,6 +88,7 @@ async fn how_the_newest_health_check_went_is_told() {
         interval: Duration::from_millis(200),
         timeout: Duration::from_secs(10),
         start_period: Duration::ZERO,
+        start_interval: None,
         retries: 1,
     };
     let key = fixture.run(&Container { health_check: HealthCheck::Command(check), ..sleeper() }).await;

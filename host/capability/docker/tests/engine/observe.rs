@@ -13,6 +13,7 @@ fn checked(script: &str, start_period: u64) -> Container {
         interval: Duration::from_millis(100),
         timeout: Duration::from_secs(5),
         start_period: Duration::from_secs(start_period),
+        start_interval: None,
         retries: 1,
     };
     Container { health_check: HealthCheck::Command(check), ..sleeper() }

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use seawall_backend::Error;
 use seawall_docker::{Container, Docker, DockerGrant, HealthCheck, MountGrant, Scope};
-use seawall_model::{HealthCommand, Mount, MountSource, Network, Port, Protocol, Secret, Size, Ulimit};
+use seawall_model::{Attachment, HealthCommand, Mount, MountSource, Network, Port, Protocol, Secret, Size, Ulimit};
 
 use crate::{Fixture, at, sleeper};
 
 fn bind(source: &Path, read_only: bool) -> Mount {
-    Mount { source: MountSource::Bind(source.display().to_string()), target: "/data".to_owned(), read_only }
+    Mount::new(MountSource::Bind(source.display().to_string()), "/data", read_only)
 }
 
 fn port(container: u16, address: Option<&str>) -> Port {
@@ -22,7 +22,7 @@ fn port(container: u16, address: Option<&str>) -> Port {
 #[tokio::test]
 async fn what_is_not_granted_is_denied_by_field_with_the_line_that_grants_it() {
     let Some(fixture) = Fixture::new() else { return };
-    let volume = Mount { source: MountSource::Volume("data".to_owned()), target: "/data".to_owned(), read_only: true };
+    let volume = Mount::new(MountSource::Volume("data".to_owned()), "/data", true);
     for (container, field, line) in [
         (Container { privileged: true, ..sleeper() }, "options.privileged", "privileged = true"),
         (Container { network: Some(Network::Host), ..sleeper() }, "network", "host-network = true"),
@@ -48,8 +48,7 @@ async fn what_is_not_granted_is_denied_by_field_with_the_line_that_grants_it() {
 async fn what_cannot_be_is_invalid_by_field() {
     let Some(fixture) = Fixture::granted(DockerGrant { host_network: true, ..DockerGrant::default() }) else { return };
     let text = |text: &str| Some(text.to_owned());
-    let tmpfs =
-        |target: &str, size| Mount { source: MountSource::Tmpfs(size), target: target.to_owned(), read_only: false };
+    let tmpfs = |target: &str, size| Mount::new(MountSource::Tmpfs(size), target, false);
     let check = |command: Vec<String>| {
         let second = std::time::Duration::from_secs(1);
         HealthCheck::Command(HealthCommand {
@@ -57,9 +56,12 @@ async fn what_cannot_be_is_invalid_by_field() {
             interval: second,
             timeout: second,
             start_period: second,
+            start_interval: None,
             retries: 1,
         })
     };
+    let mut with_options = tmpfs("/a", None);
+    with_options.options.insert("mode".to_owned(), 7.into());
     let limit = |name: &str, soft, hard| Ulimit { name: name.to_owned(), soft, hard };
     for (container, field) in [
         (Container { image: "../../info".to_owned(), ..sleeper() }, "image"),
@@ -72,6 +74,8 @@ async fn what_cannot_be_is_invalid_by_field() {
             Container { labels: vec![("seawall.session".to_owned(), "x".to_owned())], ..sleeper() },
             "labels.seawall.session",
         ),
+        (Container { name: text("a\nb"), ..sleeper() }, "name"),
+        (Container { name: text(""), ..sleeper() }, "name"),
         (Container { hostname: text("a b"), ..sleeper() }, "hostname"),
         (Container { hostname: Some("h".repeat(64)), ..sleeper() }, "hostname"),
         (Container { hostname: text("boat"), network: Some(Network::Host), ..sleeper() }, "hostname"),
@@ -89,6 +93,7 @@ async fn what_cannot_be_is_invalid_by_field() {
         (Container { mounts: vec![tmpfs("/a/../b", None)], ..sleeper() }, "mounts[0].target"),
         (Container { mounts: vec![tmpfs("/a", Some(Size(0)))], ..sleeper() }, "mounts[0].source"),
         (Container { mounts: vec![tmpfs("/a", None), tmpfs("/a/", None)], ..sleeper() }, "mounts[1].target"),
+        (Container { mounts: vec![with_options], ..sleeper() }, "mounts[0].options"),
         (Container { ports: vec![port(0, None)], ..sleeper() }, "ports[0]"),
         (Container { ports: vec![port(80, None)], network: Some(Network::Isolated), ..sleeper() }, "ports"),
         (Container { ports: vec![port(80, None)], network: Some(Network::Host), ..sleeper() }, "ports"),
@@ -99,6 +104,38 @@ async fn what_cannot_be_is_invalid_by_field() {
         let error = fixture.docker.create(&container).await.unwrap_err();
         let Error::Invalid(invalid) = &error else { panic!("{field}: {error:?}") };
         assert!(invalid.problems.iter().any(|problem| problem.field == field), "{field}: {error}");
+    }
+    assert!(fixture.docker.list(None).await.unwrap().workloads.is_empty());
+}
+
+#[tokio::test]
+async fn what_this_engine_has_not_is_unsupported_by_field() {
+    let Some(fixture) = Fixture::new() else { return };
+    let back = Attachment { name: "back".to_owned(), aliases: vec![], options: serde_json::Map::new() };
+    let second = std::time::Duration::from_secs(1);
+    let check = HealthCheck::Command(HealthCommand {
+        command: vec!["true".to_owned()],
+        interval: second,
+        timeout: second,
+        start_period: second,
+        start_interval: Some(second),
+        retries: 1,
+    });
+    let mut cases = vec![(Container { network: Some(Network::Named(vec![back])), ..sleeper() }, "network: ")];
+    let container = Container { health_check: check, ..sleeper() };
+    let version = fixture.docker.ping().await.unwrap().api_version;
+    let (major, minor) = version.split_once('.').unwrap();
+    if (major.parse::<u32>().unwrap(), minor.parse::<u32>().unwrap()) < (1, 44) {
+        cases.push((container, "health_check.start_interval: "));
+    } else {
+        fixture.docker.create(&container).await.unwrap();
+        let seen = &fixture.inspected(&container.key)["Config"]["Healthcheck"]["StartInterval"];
+        assert_eq!(*seen, serde_json::json!(1_000_000_000));
+        fixture.docker.remove(&container.key, true).await.unwrap();
+    }
+    for (container, field) in cases {
+        let error = fixture.docker.create(&container).await.unwrap_err();
+        assert!(matches!(&error, Error::Unsupported(message) if message.starts_with(field)), "{field}: {error}");
     }
     assert!(fixture.docker.list(None).await.unwrap().workloads.is_empty());
 }
