@@ -42,7 +42,12 @@ impl Change {
 
     /// Shows the change, once it is stored. `acting`: whether a call to the backend begins (`true`) or ended.
     pub(crate) fn publish(self, acting: Option<bool>) {
-        self.entry.with(|cell| {
+        self.publish_and(acting, |_| ());
+    }
+
+    /// The same, with a look at the session before anything else can change it.
+    pub(crate) fn publish_and<T>(self, acting: Option<bool>, look: impl FnOnce(&mut Cell) -> T) -> T {
+        let seen = self.entry.with(|cell| {
             if *cell.record != self.draft.record {
                 cell.record = Arc::new(self.draft.record);
             }
@@ -50,9 +55,11 @@ impl Change {
             cell.marks = self.draft.marks;
             cell.acting = acting.unwrap_or(cell.acting);
             cell.version += 1;
+            look(cell)
         });
         drop(self.right);
         self.entry.tell();
+        seen
     }
 
     /// Shows that the record is deleted from the store.

@@ -20,6 +20,7 @@ use crate::control::Control;
 use crate::core::Core;
 use crate::draft::{Context, Draft, Marks};
 use crate::events::{Kind, of_session};
+use crate::kill::earlier;
 use crate::observe::tell;
 use crate::state::{Cell, Entry};
 use crate::worker::kick;
@@ -48,9 +49,9 @@ impl Control {
             let backend = core.backend(&entry.backend)?;
             let (health, error) = (backend.health(), backend.error());
             let_in(&backend)?;
-            core.change(&entry, |draft, _| start(draft, health, error)).await?;
+            let session = core.change(&entry, |draft, _| start(draft, health, error)).await?;
             kick(&core, &entry);
-            Ok(entry.with(|cell| cell.session()))
+            Ok(session)
         })
         .await
     }
@@ -67,9 +68,9 @@ impl Control {
             if !over {
                 core.backend(&entry.backend)?;
             }
-            core.change(&entry, |draft, context| stop(draft, grace, context)).await?;
+            let session = core.change(&entry, |draft, context| stop(draft, grace, context)).await?;
             kick(&core, &entry);
-            Ok(entry.with(|cell| cell.session()))
+            Ok(session)
         })
         .await
     }
@@ -201,7 +202,8 @@ impl Core {
         let context = self.context(true);
         for entry in self.sessions.all() {
             let right = entry.commit().await;
-            let wanted = |cell: &Cell| cell.record.desired == Desired::Running;
+            // One that was sent a signal to end, and no more, may not do so.
+            let wanted = |cell: &Cell| cell.record.desired == Desired::Running || runs_on(cell);
             let Some(mut change) = Change::begin(&entry, right, wanted) else { continue };
             if !change.draft.record.state.is_final() {
                 stopping.push(entry.id.clone());
@@ -220,6 +222,12 @@ impl Core {
     }
 }
 
+/// It is wanted stopped, and only asked to end.
+fn runs_on(cell: &Cell) -> bool {
+    let act = cell.intent.as_ref().map(|intent| intent.act);
+    matches!((cell.record.desired, act), (Desired::Stopped, Some(Act::Stop { kill_at: None, .. })))
+}
+
 fn made_name(backend: &BackendName, id: &SessionId) -> Result<SessionName, ControlError> {
     let digits = id.as_str().get(..8).unwrap_or(id.as_str());
     format!("{backend}-{digits}").parse().map_err(|error: InvalidName| {
@@ -230,7 +238,7 @@ fn made_name(backend: &BackendName, id: &SessionId) -> Result<SessionName, Contr
 }
 
 /// Nothing new is placed on a backend while its breaker is open. Whether it is full is seen by the call itself.
-fn let_in(backend: &Backend) -> Result<(), ControlError> {
+pub(crate) fn let_in(backend: &Backend) -> Result<(), ControlError> {
     let breaker = backend.driver.breaker();
     if breaker.state() == BreakerState::Open {
         breaker.ask().map_err(seawall_backend::Error::from)?;
@@ -297,14 +305,15 @@ pub(crate) fn stop(draft: &mut Draft, grace: Option<Duration>, context: &Context
     let spec = &draft.record.spec;
     let kill_at = context.now + grace.or(spec.stop_grace).unwrap_or(SessionSpec::STOP_GRACE);
     let signal = spec.stop_signal.unwrap_or(Signal::TERM);
-    match draft.open() {
-        Some(Act::Stop { signal, kill_at: before }) => {
-            draft.intend(draft.record.incarnation, Act::Stop { signal, kill_at: kill_at.min(before) }, context.now);
+    match draft.ending() {
+        Some((signal, before)) => {
+            let kill_at = earlier(before, Some(kill_at));
+            draft.intend(draft.record.incarnation, Act::Stop { signal, kill_at }, context.now);
         }
         _ if matches!(draft.record.state, SessionState::Running | SessionState::Paused) => {
             draft.marks.signalled = false;
             draft.marks.killed_at = None;
-            draft.intend(draft.record.incarnation, Act::Stop { signal, kill_at }, context.now);
+            draft.intend(draft.record.incarnation, Act::Stop { signal, kill_at: Some(kill_at) }, context.now);
             tell(draft, Kind::SessionStopping, format!("SIGKILL follows at {kill_at}"), context);
         }
         // It may be starting. If it runs when that is over, it gets what was asked for here.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use seawall_model::{BackendName, SessionState};
+use seawall_model::{BackendName, Session, SessionState};
 use seawall_store::{Event, Store, Write};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -72,18 +72,18 @@ impl Core {
         Ok(())
     }
 
-    /// Changes a session: worked out by `change`, stored, then shown.
+    /// Changes a session: worked out by `change`, stored, then shown; gives it as it is right after that.
     pub(crate) async fn change(
         &self,
         entry: &Arc<Entry>,
         change: impl FnOnce(&mut Draft, &Context<'_>) -> Result<(), ControlError>,
-    ) -> Result<(), ControlError> {
+    ) -> Result<Session, ControlError> {
         let begun = Change::begin(entry, entry.commit().await, |_| true);
         let mut begun = begun.ok_or_else(|| ControlError::NoSuchSession(entry.id.to_string()))?;
         change(&mut begun.draft, &self.context(true))?;
         self.write(begun.writes()).await.map_err(ControlError::Store)?;
-        begun.publish(None);
-        Ok(())
+        let shown = begun.publish_and(None, |cell| cell.session());
+        Ok(shown)
     }
 
     /// Deletes a session's record, and says what became of the session.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seawall_backend::Error;
-use seawall_model::{Desired, Health, Incarnation, Key, RestartPolicy, SessionState, Timestamp};
+use seawall_model::{Desired, Health, Incarnation, Key, RestartPolicy, SessionState, Signal, Timestamp};
 use seawall_store::{Act, Event, Intent, SessionRecord, Write};
 
 use crate::ControlConfig;
@@ -23,6 +23,8 @@ pub(crate) struct Marks {
     pub(crate) look: bool,
     /// The polite signal of the open stop was sent.
     pub(crate) signalled: bool,
+    /// How the last signal that a user had sent fared.
+    pub(crate) sent: Option<Result<(), Arc<Error>>>,
     /// When KILL was last sent.
     pub(crate) killed_at: Option<Timestamp>,
     /// The grace that was asked for with a stop that could not begin at once.
@@ -134,6 +136,20 @@ impl Draft {
     /// The user, or the daemon for the user, asked for it to end.
     pub(crate) fn asked_to_end(&self) -> bool {
         self.record.desired != Desired::Running
+    }
+
+    /// The signal that an open stop begins with, and the end of its grace.
+    pub(crate) fn ending(&self) -> Option<(Signal, Option<Timestamp>)> {
+        match self.open()? {
+            Act::Stop { signal, kill_at } => Some((signal, kill_at)),
+            Act::Restart { signal, kill_at } => Some((signal, Some(kill_at))),
+            Act::Create | Act::Start | Act::Signal { .. } | Act::Remove => None,
+        }
+    }
+
+    /// It is ended since a restart was asked for: the next incarnation follows.
+    pub(crate) fn restarts(&self) -> bool {
+        self.record.desired == Desired::Running && matches!(self.open(), Some(Act::Restart { .. }))
     }
 
     /// It is ended for being unhealthy, and will be started again.

@@ -33,6 +33,8 @@ kinds! {
     SessionStarted = "session.started",
     /// It was asked to stop.
     SessionStopping = "session.stopping",
+    /// A signal was sent to it that does not ask it to end.
+    SessionSignalled = "session.signalled",
     /// It ended with 0, or was asked to.
     SessionStopped = "session.stopped",
     /// It ended in another way, or could not be made.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Control (handle)            per backend                      per session with work
-//!   create start stop remove    sweep: inspect in batches,       worker: plan, store the intent,
+//!   create start stop kill ...  sweep: inspect in batches,       worker: plan, store the intent,
 //!        |                             confirm by list                   act, settle
 //!        |  desired state       health: check                            |
 //!        v                             | observations                    v
@@ -40,6 +40,7 @@ mod gc;
 mod glass;
 mod health;
 mod hints;
+mod kill;
 mod listing;
 mod look;
 mod observe;
@@ -48,6 +49,7 @@ mod plan;
 mod probe;
 mod probe_run;
 mod prober;
+mod restart;
 mod secrets;
 mod settle;
 mod shutdown;

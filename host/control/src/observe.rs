@@ -101,8 +101,8 @@ fn ended(session: &mut Draft, mut exit: Exit, context: &Context<'_>) {
     // What an engine says of an end may repeat what it was given.
     exit.message = exit.message.map(|message| clean(session, message));
     let asked = session.asked_to_end();
-    let unhealthy = session.ends_unhealthy();
-    let (state, kind) = classify(&exit, asked, unhealthy);
+    let (again, unhealthy) = (session.restarts(), session.ends_unhealthy());
+    let (state, kind) = classify(&exit, asked || again, unhealthy);
     let ended = if unhealthy { format!("ended for being unhealthy: {exit}") } else { exit.to_string() };
     let message = format!("incarnation {}: {ended}", session.record.incarnation);
 
@@ -118,6 +118,13 @@ fn ended(session: &mut Draft, mut exit: Exit, context: &Context<'_>) {
     tell(session, kind, message, context);
     if asked {
         session.record.failures = 0;
+        return;
+    }
+    if again {
+        session.record.failures = 0;
+        let message = format!("incarnation {} follows, as was asked for", session.record.incarnation + 1);
+        tell(session, Kind::SessionRestarting, message, context);
+        session.next_incarnation();
         return;
     }
 

@@ -6,7 +6,8 @@
 //!   running    pending     remove the incarnation before, then create
 //!              created     start
 //!              restarting  wait for the backoff, then the next incarnation
-//!              running     rest; unhealthy and to be started again: as if wanted stopped
+//!              running     rest; unhealthy and to be started again, or a restart was asked for: as if wanted stopped;
+//!                          a user's signal: send it
 //!   stopped    pending     remove what an open create may have made, then `stopped`
 //!              created     remove, then `stopped`
 //!              restarting  `stopped`
@@ -47,7 +48,7 @@ pub(crate) enum Action {
         /// The end of the grace.
         kill_at: Timestamp,
     },
-    /// Send a signal that belongs to the open stop.
+    /// Send a signal that belongs to the open act.
     Signal(Signal),
     /// Remove the workload of this incarnation.
     Remove(Incarnation),
@@ -96,17 +97,21 @@ fn wanted_running(session: &Draft, context: &Context<'_>) -> Action {
             Some(at) if ahead(at, context.config.restart.most, context) => Action::WaitUntil(at),
             _ => Action::Next,
         },
-        SessionState::Running | SessionState::Paused if is_to_be_replaced(session, context) => stop(session, context),
-        // `Unknown` is what is shown, never what is recorded.
-        SessionState::Running | SessionState::Paused | SessionState::Unknown => Action::Rest,
+        SessionState::Running | SessionState::Paused => match session.open() {
+            Some(Act::Signal { signal }) => Action::Signal(signal),
+            _ if is_to_be_replaced(session, context) => stop(session, context),
+            _ => Action::Rest,
+        },
+        // What is shown, never what is recorded.
+        SessionState::Unknown => Action::Rest,
         SessionState::Stopped | SessionState::Failed | SessionState::Lost => settled(session),
     }
 }
 
-/// It is unhealthy, and is ended to be started again; never if nothing would start it.
+/// It is ended to be started again, since that was asked for or since it is unhealthy; never if nothing would start it.
 fn is_to_be_replaced(session: &Draft, context: &Context<'_>) -> bool {
     let faulty = session.marks.fault.as_ref().is_some_and(|fault| fault.restart);
-    session.ends_unhealthy() || (faulty && session.comes_back(context))
+    session.restarts() || session.ends_unhealthy() || (faulty && session.comes_back(context))
 }
 
 fn wanted_stopped(session: &Draft, context: &Context<'_>) -> Action {
@@ -144,18 +149,18 @@ fn wanted_removed(session: &Draft) -> Action {
 }
 
 fn stop(session: &Draft, context: &Context<'_>) -> Action {
-    match session.open() {
-        Some(Act::Stop { kill_at, .. }) if context.now >= kill_at => match session.marks.killed_at {
+    match session.ending() {
+        Some((_, Some(kill_at))) if context.now >= kill_at => match session.marks.killed_at {
             Some(at) if ahead(at + KILL_AGAIN, KILL_AGAIN, context) => Action::WaitUntil(at + KILL_AGAIN),
             _ => Action::Signal(Signal::KILL),
         },
         // The clock was put back since: the grace begins again.
-        Some(Act::Stop { signal, kill_at }) if session.since() > context.now => {
+        Some((signal, Some(kill_at))) if session.since() > context.now => {
             Action::BeginStop { signal, kill_at: context.now + kill_at.since(session.since()) }
         }
-        Some(Act::Stop { kill_at, .. }) if session.marks.signalled => Action::WaitUntil(kill_at),
-        Some(Act::Stop { signal, .. }) => Action::Signal(signal),
-        _ => {
+        Some((_, kill_at)) if session.marks.signalled => kill_at.map_or(Action::Rest, Action::WaitUntil),
+        Some((signal, _)) => Action::Signal(signal),
+        None => {
             let spec = &session.record.spec;
             let grace = session.marks.grace.or(spec.stop_grace).unwrap_or(SessionSpec::STOP_GRACE);
             Action::BeginStop { signal: spec.stop_signal.unwrap_or(Signal::TERM), kill_at: context.now + grace }

@@ -106,7 +106,11 @@ pub(crate) fn advance(session: &mut Draft, context: &Context<'_>) -> Step {
             Action::BeginStop { signal, kill_at } => {
                 session.marks.signalled = false;
                 session.marks.killed_at = None;
-                session.intend(incarnation, Act::Stop { signal, kill_at }, context.now);
+                let act = match session.restarts() {
+                    true => Act::Restart { signal, kill_at },
+                    false => Act::Stop { signal, kill_at: Some(kill_at) },
+                };
+                session.intend(incarnation, act, context.now);
                 if let Some(fault) = session.marks.fault.clone().filter(|_| session.ends_unhealthy()) {
                     let message = format!("{}; SIGKILL follows at {kill_at}, then the next incarnation", fault.why);
                     tell(session, Kind::SessionStopping, message, context);
@@ -136,6 +140,12 @@ pub(crate) fn settle(session: &mut Draft, call: &Call, outcome: Outcome, context
         Outcome::GivenUp => return,
         Outcome::Answer(answer) => answer,
     };
+    if let Call::Signal(signal) = call
+        && session.open() == Some(Act::Signal { signal: *signal })
+    {
+        sent(session, *signal, answer.map(|_| ()), context);
+        return;
+    }
     match answer {
         Ok(status) => answered(session, call, status.as_ref(), context),
         Err(Error::NotFound(_)) if matches!(call, Call::Signal(_) | Call::Remove(_)) => {
@@ -143,6 +153,17 @@ pub(crate) fn settle(session: &mut Draft, call: &Call, outcome: Outcome, context
         }
         Err(error) => failed(session, call, &error, context),
     }
+}
+
+/// A signal is sent once: whoever asked for it is told how that went, and asks again.
+fn sent(session: &mut Draft, signal: Signal, answer: Result<(), Error>, context: &Context<'_>) {
+    session.intent = None;
+    session.marks.looks = 0;
+    if answer.is_ok() {
+        tell(session, Kind::SessionSignalled, format!("{signal} was sent, as was asked for"), context);
+    }
+    session.marks.sent = Some(answer.map_err(Arc::new));
+    succeeded(session);
 }
 
 fn answered(session: &mut Draft, call: &Call, status: Option<&Status>, context: &Context<'_>) {
@@ -182,7 +203,10 @@ fn answered(session: &mut Draft, call: &Call, status: Option<&Status>, context: 
             if *signal == Signal::KILL {
                 session.marks.killed_at = Some(context.now);
             }
-            session.marks.signalled = true;
+            // What is open may have been replaced while the call was under way.
+            if session.ending().is_some_and(|(wanted, _)| wanted == *signal) {
+                session.marks.signalled = true;
+            }
             session.marks.looks = 0;
             succeeded(session);
         }

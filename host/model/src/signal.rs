@@ -22,6 +22,8 @@ const NAMES: [&str; 31] = [
 ];
 
 impl Signal {
+    /// What daemons read their configuration again for.
+    pub const HUP: Self = Self(1);
     /// What a polite stop begins with.
     pub const TERM: Self = Self(15);
     /// What cannot be refused.

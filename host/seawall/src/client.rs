@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::{Method, Response, StatusCode, Url};
-use seawall_model::Session;
+use seawall_model::{Incarnation, Session};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -73,12 +73,24 @@ impl Client {
         until: Until,
         timeout: Option<Duration>,
     ) -> Result<Option<Session>, Failure> {
+        self.wait_after(id, until, 0, timeout).await
+    }
+
+    /// The same, of an incarnation later than `after`.
+    pub(crate) async fn wait_after(
+        &self,
+        id: &str,
+        until: Until,
+        after: Incarnation,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Session>, Failure> {
         // One that no clock reaches is none.
         let deadline = timeout.and_then(|timeout| tokio::time::Instant::now().checked_add(timeout));
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(tokio::time::Instant::now()));
             let hold = left.map_or(POLL, |left| left.min(POLL));
-            let query = [("for", until.as_str().to_owned()), ("timeout", format!("{}ms", hold.as_millis()))];
+            let hold_for = format!("{}ms", hold.as_millis());
+            let query = [("for", until.as_str().to_owned()), ("after", after.to_string()), ("timeout", hold_for)];
             let response = self.send(Method::GET, &["sessions", id, "wait"], &query).await?;
             match response.status() {
                 StatusCode::NO_CONTENT => return Ok(None),

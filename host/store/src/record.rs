@@ -78,10 +78,23 @@ pub enum Act {
     Start,
     /// End it: `signal` was or will be sent, and KILL at `kill_at` if it still runs.
     Stop {
-        /// What a polite stop begins with.
+        /// What it begins with.
+        signal: Signal,
+        /// The end of the grace. Absent: only `signal` was asked for, and it may take as long as it likes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kill_at: Option<Timestamp>,
+    },
+    /// End it in the same way; the next incarnation follows, whatever the restart policy says.
+    Restart {
+        /// What it begins with.
         signal: Signal,
         /// The end of the grace.
         kill_at: Timestamp,
+    },
+    /// Send it a signal that does not ask it to end; nothing follows from that.
+    Signal {
+        /// Which.
+        signal: Signal,
     },
     /// Remove it.
     Remove,

@@ -44,7 +44,12 @@ async fn story(control: &Control, fake: &Arc<Fake>, id: Option<SessionId>) -> Re
     control.stop(&id, None).await?;
     control.wait(&id, |session| session.state == SessionState::Stopped).await?;
     control.start_session(&id).await?;
-    control.wait(&id, |session| session.state == SessionState::Running).await?;
+    let session = control.wait(&id, |session| session.state == SessionState::Running).await?;
+    control.restart(&id, None).await?;
+    let later = |next: &seawall_model::Session| {
+        next.incarnation > session.incarnation && next.state == SessionState::Running
+    };
+    control.wait(&id, later).await?;
     control.remove(&id, true).await?;
     control.wait(&id, |_| false).await.map(|_| ())
 }
@@ -103,7 +108,7 @@ fn killed_before_or_after_any_act_nothing_is_made_twice_and_the_story_goes_on() 
                 store.close().await;
             });
         }
-        // create start, remove create start, signal, remove create start, remove.
-        assert_eq!(kills, 10, "{when:?}");
+        // create start, remove create start, signal, remove create start, signal remove create start, remove.
+        assert_eq!(kills, 14, "{when:?}");
     }
 }

@@ -376,6 +376,7 @@ impl ExecutionBackend for Fake {
             let place = (key.session.clone(), key.incarnation);
             if let Some(made) = world.made.get_mut(&place)
                 && matches!(made.state, State::Running | State::Paused)
+                && signal != Signal::HUP
                 && (signal == Signal::KILL || !made.ignores_term)
             {
                 made.state = State::Exited;

@@ -21,4 +21,5 @@ mod probe_kinds;
 mod probes;
 mod refusals;
 mod restarts;
+mod signals;
 mod stress;

@@ -16,10 +16,15 @@ use crate::ControlConfig;
 use crate::commands::{remove, start, stop};
 use crate::draft::{Context, Draft, Marks, is_live};
 use crate::health::BackendHealth;
+use crate::kill::kill;
 use crate::observe::{observed, vanished};
 use crate::plan::{Action, plan};
 use crate::probe::Fault;
+use crate::restart::restart;
 use crate::settle::{Call, Outcome, Step, advance, settle};
+
+/// One that asks for no end.
+const HANG_UP: Signal = Signal::HUP;
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_millis(1_800_000_000_000 + seconds * 1000)
@@ -87,7 +92,10 @@ prop_compose! {
             Act::Create,
             Act::Start,
             Act::Remove,
-            Act::Stop { signal: Signal::TERM, kill_at: at(50) },
+            Act::Stop { signal: Signal::TERM, kill_at: Some(at(50)) },
+            Act::Stop { signal: Signal::TERM, kill_at: None },
+            Act::Restart { signal: Signal::TERM, kill_at: at(50) },
+            Act::Signal { signal: HANG_UP },
         ])),
         before in 0_u64..2,
         flags in any::<[bool; 5]>(),
@@ -130,7 +138,9 @@ proptest! {
                 Action::BeginStop { .. } | Action::Signal(_) | Action::Stopped | Action::Forget
             );
             let fault = session.marks.fault.is_some() && session.comes_back(&context);
-            prop_assert!(!ends || fault || session.ends_unhealthy(), "{:?} though it is wanted", action);
+            let sent = matches!((&action, session.open()), (Action::Signal(_), Some(Act::Signal { .. })));
+            let replaced = fault || session.ends_unhealthy() || session.restarts();
+            prop_assert!(!ends || replaced || sent, "{:?} though it is wanted", action);
             if is_live(record.state) {
                 let harms = matches!(action, Action::Remove(_) | Action::Next | Action::Create);
                 prop_assert!(!harms, "{:?} though it may run", action);
@@ -186,6 +196,8 @@ enum Event {
     Start,
     Stop,
     Remove(bool),
+    Kill(Signal),
+    Restart,
     /// The daemon is killed and comes back: what was in memory only is forgotten.
     Crash,
     Later(u64),
@@ -213,6 +225,8 @@ fn events() -> impl Strategy<Value = Event> {
         1 => Just(Event::Start),
         1 => Just(Event::Stop),
         1 => any::<bool>().prop_map(Event::Remove),
+        1 => prop::sample::select(vec![Signal::KILL, Signal::TERM, HANG_UP]).prop_map(Event::Kill),
+        1 => Just(Event::Restart),
         1 => Just(Event::Crash),
         3 => (0_u64..100).prop_map(Event::Later),
     ]
@@ -267,6 +281,7 @@ impl World {
                 Some((State::Exited, _)) => return Err(Error::conflict("it ended")),
                 Some((state, _)) => *state = State::Running,
             },
+            Call::Signal(HANG_UP) => return Ok(None),
             Call::Signal(_) => {
                 if let Some(workload) = self.there.get_mut(&incarnation)
                     && workload.0 == State::Running
@@ -341,7 +356,14 @@ impl World {
                 _ = self.with(|session, context| stop(session, Some(Duration::from_secs(30)), context));
             }
             Event::Remove(force) if !self.forgotten => _ = remove(&mut self.session, force),
-            Event::Start | Event::Stop | Event::Remove(_) => {}
+            Event::Kill(signal) if !self.forgotten => {
+                _ = self.with(|session, context| kill(session, signal, context));
+            }
+            Event::Restart if !self.forgotten => {
+                let health = (BackendHealth::Healthy, None);
+                _ = self.with(|session, context| restart(session, Some(Duration::from_secs(30)), health, context));
+            }
+            Event::Start | Event::Stop | Event::Remove(_) | Event::Kill(_) | Event::Restart => {}
             Event::Crash => {
                 self.call = None;
                 self.session.marks = Marks::default();

@@ -7,6 +7,7 @@
 //! Deliberately absent: decisions about sessions. A handler reads the request, asks [`Control`], and writes the answer.
 //! `axum` is named in this folder only.
 
+mod acts;
 mod backends;
 mod event_query;
 mod events;
@@ -46,6 +47,8 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/{id}", get(sessions::show).delete(sessions::remove))
         .route("/{id}/start", post(sessions::start))
         .route("/{id}/stop", post(sessions::stop))
+        .route("/{id}/kill", post(acts::kill))
+        .route("/{id}/restart", post(acts::restart))
         .route("/{id}/wait", get(sessions::wait))
         .route("/{id}/logs", get(logs::open))
         .route("/{id}/why", get(sessions::why));

@@ -8,7 +8,7 @@ use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use seawall_control::{ControlError, Glance};
-use seawall_model::{BackendName, Session, SessionId, SessionSpec};
+use seawall_model::{BackendName, Incarnation, Session, SessionId, SessionSpec};
 use serde::{Deserialize, Serialize};
 
 use super::extract::{Json, Query, Reference};
@@ -82,11 +82,11 @@ pub(super) async fn create(
 /// Waits for the outcome of a creation. A session that its backend refuses is removed again: what is refused changes
 /// nothing.
 async fn made(api: &Api, session: Session, timeout: Duration) -> Result<Session, Problem> {
-    let settled = reach(api, &session.id, Until::Settled, timeout).await?;
+    let settled = reach(api, &session.id, Until::Settled.into(), timeout).await?;
     let Some(refusal) = api.control.refusal(&session.id) else { return Ok(settled.unwrap_or(session)) };
     let gone = async {
         api.control.remove(&session.id, true).await?;
-        reach(api, &session.id, Until::Removed, LONGEST_HOLD).await
+        reach(api, &session.id, Until::Removed.into(), LONGEST_HOLD).await
     };
     match gone.await {
         // Somebody else may have been quicker.
@@ -121,7 +121,7 @@ pub(super) async fn start(
     let id = api.control.resolve(&id)?;
     let session = api.control.start_session(&id).await?;
     if query.wait {
-        hold(&api, &id, Until::Settled, LONGEST_HOLD).await
+        hold(&api, &id, Until::Settled.into(), LONGEST_HOLD).await
     } else {
         Ok(axum::Json(session).into_response())
     }
@@ -135,12 +135,11 @@ pub(super) struct Stopping {
     grace: Option<Duration>,
 }
 
-impl Stopping {
-    fn grace(&self) -> Result<Option<Duration>, Problem> {
-        match self.grace {
-            Some(grace) if grace > MAX_GRACE => Err(Problem::field(Kind::Malformed, "grace", "at most 1h")),
-            grace => Ok(grace),
-        }
+/// A grace as it was asked for, if it may be so long.
+pub(super) fn bounded(grace: Option<Duration>) -> Result<Option<Duration>, Problem> {
+    match grace {
+        Some(grace) if grace > MAX_GRACE => Err(Problem::field(Kind::Malformed, "grace", "at most 1h")),
+        grace => Ok(grace),
     }
 }
 
@@ -153,8 +152,8 @@ pub(super) async fn stop(
     Query(query): Query<Stopping>,
 ) -> Result<Response, Problem> {
     let id = api.control.resolve(&id)?;
-    let session = api.control.stop(&id, query.grace()?).await?;
-    if query.wait { hold(&api, &id, Until::Ended, LONGEST_HOLD).await } else { Ok(axum::Json(session).into_response()) }
+    let session = api.control.stop(&id, bounded(query.grace)?).await?;
+    if query.wait { hold(&api, &id, Until::Ended.into(), LONGEST_HOLD).await } else { Ok(axum::Json(session).into_response()) }
 }
 
 #[derive(Default, Deserialize)]
@@ -183,7 +182,7 @@ pub(super) async fn remove(
         api.control.remove(&id, query.force).await?;
     }
     if query.wait {
-        return hold(&api, &id, Until::Removed, LONGEST_HOLD).await;
+        return hold(&api, &id, Until::Removed.into(), LONGEST_HOLD).await;
     }
     match api.control.session(&id) {
         Some(session) => Ok((StatusCode::ACCEPTED, axum::Json(session)).into_response()),
@@ -195,12 +194,14 @@ pub(super) async fn remove(
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Waiting {
     r#for: Until,
+    /// Of an incarnation later than this.
+    after: Incarnation,
     #[serde(with = "humantime_serde::option")]
     timeout: Option<Duration>,
 }
 
 /// A request is held open no longer; who wants to wait on asks again.
-const LONGEST_HOLD: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_HOLD: Duration = Duration::from_secs(60);
 const USUAL_HOLD: Duration = Duration::from_secs(30);
 
 /// 200 and the session when it is so, 204 when it is gone and that was waited for, 202 and the session when it is not
@@ -215,11 +216,27 @@ pub(super) async fn wait(
         (Err(ControlError::NoSuchSession(_)), Until::Removed) => return Ok(StatusCode::NO_CONTENT.into_response()),
         (id, _) => id?,
     };
-    hold(&api, &id, query.r#for, timeout).await
+    hold(&api, &id, Goal { until: query.r#for, after: query.after }, timeout).await
 }
 
-async fn hold(api: &Api, id: &SessionId, until: Until, timeout: Duration) -> Result<Response, Problem> {
-    match reach(api, id, until, timeout).await {
+/// What is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Goal {
+    /// It is so.
+    pub(super) until: Until,
+    /// It is in a later incarnation than this.
+    pub(super) after: Incarnation,
+}
+
+impl From<Until> for Goal {
+    fn from(until: Until) -> Self {
+        Self { until, after: 0 }
+    }
+}
+
+pub(super) async fn hold(api: &Api, id: &SessionId, goal: Goal, timeout: Duration) -> Result<Response, Problem> {
+    let until = goal.until;
+    match reach(api, id, goal, timeout).await {
         Ok(Some(session)) => Ok(axum::Json(session).into_response()),
         Err(ControlError::NoSuchSession(_)) if until == Until::Removed => Ok(StatusCode::NO_CONTENT.into_response()),
         Err(error) => Err(error.into()),
@@ -231,12 +248,12 @@ async fn hold(api: &Api, id: &SessionId, until: Until, timeout: Duration) -> Res
 }
 
 /// Waits until a session is as asked; `None` if the time is over first. A session that is gone is `NoSuchSession`.
-async fn reach(api: &Api, id: &SessionId, until: Until, timeout: Duration) -> Result<Option<Session>, ControlError> {
+async fn reach(api: &Api, id: &SessionId, goal: Goal, timeout: Duration) -> Result<Option<Session>, ControlError> {
     tokio::select! {
         biased;
         // Cancel-safe, all three: nothing is taken from anywhere.
         () = api.drain.cancelled() => Err(ControlError::ShuttingDown),
-        waited = api.control.wait(id, |session| until.holds(session)) => waited.map(Some),
+        waited = api.control.wait(id, |session| session.incarnation > goal.after && goal.until.holds(session)) => waited.map(Some),
         () = tokio::time::sleep(timeout) => Ok(None),
     }
 }
@@ -260,7 +277,6 @@ pub(super) struct Down {
 }
 
 pub(super) async fn down(State(api): State<Api>, Query(query): Query<Down>) -> Result<Response, Problem> {
-    let grace = Stopping { wait: false, grace: query.grace }.grace()?;
-    let sessions = api.control.stop_all(grace).await?;
+    let sessions = api.control.stop_all(bounded(query.grace)?).await?;
     Ok((StatusCode::ACCEPTED, axum::Json(Downed { sessions })).into_response())
 }

@@ -4,6 +4,7 @@
 //! Deliberately absent: everything about sessions that the daemon knows better. A command reads its arguments, asks,
 //! waits and shows.
 
+mod acts;
 mod backends;
 mod config;
 mod events;
@@ -71,6 +72,10 @@ enum Command {
     Start(sessions::Start),
     /// Stop sessions: their stop signal, then KILL after a grace
     Stop(sessions::Stop),
+    /// Send sessions a signal
+    Kill(acts::Kill),
+    /// Stop sessions and start them again
+    Restart(acts::Restart),
     /// Remove sessions that are over
     Rm(sessions::Rm),
     /// Show what a session wrote
@@ -172,6 +177,8 @@ async fn ask(global: Global, command: Command) -> Result<u8, Failure> {
         Command::Why(why) => why.run(&global, &client).await,
         Command::Start(start) => start.run(&global, &client).await,
         Command::Stop(stop) => stop.run(&global, &client).await,
+        Command::Kill(kill) => kill.run(&global, &client).await,
+        Command::Restart(restart) => restart.run(&global, &client).await,
         Command::Rm(rm) => rm.run(&global, &client).await,
         Command::Logs(logs) => logs.run(&global, &client).await,
         Command::Wait(wait) => wait.run(&global, &client).await,

@@ -180,7 +180,7 @@ impl Start {
     }
 }
 
-fn settled(session: &Session) -> Result<(), Failure> {
+pub(super) fn settled(session: &Session) -> Result<(), Failure> {
     let reason = session.reason.clone().unwrap_or_default();
     match session.state {
         SessionState::Failed | SessionState::Lost if session.started_at.is_none() => {
@@ -200,8 +200,9 @@ pub(crate) struct Stop {
     /// Ids, beginnings of ids (4 digits or more), or names
     #[arg(required = true, value_name = "SESSION")]
     sessions: Vec<String>,
-    /// How long after the stop signal it is killed. Default: as it was made, 10s if nothing was said
-    #[arg(short, long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    /// How long after the stop signal it is killed, such as 30s; a number alone is seconds. Default: as it was made, 10s
+    /// if nothing was said
+    #[arg(short, long, visible_short_alias = 't', visible_alias = "time", value_name = "DURATION", value_parser = seconds)]
     grace: Option<Duration>,
     /// Return as soon as it is wanted, before it is over
     #[arg(long)]
@@ -234,12 +235,20 @@ impl Stop {
     }
 }
 
+/// A duration with its unit, or a number of seconds, as Docker's users write it.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error}: write 30s, or 30 for seconds"))
+}
+
 /// A backend that cannot be asked leaves a session as it is: nobody is kept waiting for that.
-fn patience(grace: Option<Duration>) -> Duration {
+pub(super) fn patience(grace: Option<Duration>) -> Duration {
     Duration::from_secs(60).saturating_add(grace.unwrap_or(SessionSpec::STOP_GRACE))
 }
 
-fn grace(grace: Option<Duration>) -> Vec<(&'static str, String)> {
+pub(super) fn grace(grace: Option<Duration>) -> Vec<(&'static str, String)> {
     grace.map(|grace| ("grace", humantime::format_duration(grace).to_string())).into_iter().collect()
 }
 
@@ -287,7 +296,7 @@ impl Rm {
 }
 
 /// Does one thing to each, prints each that it was done to, and goes on after a failure.
-async fn each(
+pub(super) async fn each(
     global: &Global,
     sessions: &[String],
     mut act: impl AsyncFnMut(&str) -> Result<(), Failure>,
@@ -352,7 +361,7 @@ impl Wait {
 #[derive(Debug, Args)]
 pub(crate) struct Down {
     /// How long after its stop signal a session is killed. Default: as each was made
-    #[arg(short, long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(short, long, visible_short_alias = 't', visible_alias = "time", value_name = "DURATION", value_parser = seconds)]
     grace: Option<Duration>,
     /// How long to wait until all are over. Default: a minute more than the grace
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]

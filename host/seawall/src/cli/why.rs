@@ -108,7 +108,10 @@ fn open_act(act: &OpenAct, now: Timestamp) -> String {
     let what = match act.act {
         Act::Create => "create".to_owned(),
         Act::Start => "start".to_owned(),
-        Act::Stop { signal, kill_at } => format!("stop with {signal}, KILL at {kill_at},"),
+        Act::Stop { signal, kill_at: Some(kill_at) } => format!("stop with {signal}, KILL at {kill_at},"),
+        Act::Stop { signal, kill_at: None } => format!("stop with {signal} alone,"),
+        Act::Restart { signal, kill_at } => format!("restart with {signal}, KILL at {kill_at},"),
+        Act::Signal { signal } => format!("send {signal}"),
         Act::Remove => "remove".to_owned(),
     };
     format!("{what} incarnation {} for {}", act.incarnation, age(now, act.since))

@@ -20,7 +20,7 @@ async fn what_was_written_is_loaded_as_it_was() {
 
     let mut first = session("first");
     let second = session("second");
-    let stop = Act::Stop { signal: Signal::TERM, kill_at: Timestamp::from_millis(1_800_000_000_001) };
+    let stop = Act::Stop { signal: Signal::TERM, kill_at: Some(Timestamp::from_millis(1_800_000_000_001)) };
     store.write(vec![insert(&first), Write::PutIntent(intent(&first, Act::Create))]).await.unwrap();
     store.write(vec![insert(&second), Write::PutIntent(intent(&second, Act::Start))]).await.unwrap();
     first.state = SessionState::Lost;
