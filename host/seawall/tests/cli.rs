@@ -69,6 +69,10 @@ fn a_wrong_command_line_says_what_to_write() {
         &["run", "-b", "docker", "--restart", "sometimes"],
         &["run", "-b", "docker", "--env", "NOT_SET_ANYWHERE_AT_ALL"],
         &["logs", "x", "--since", "yesterday"],
+        &["kill", "-s", "SOON", "x"],
+        &["kill"],
+        &["restart", "-t", "soon", "x"],
+        &["wait", "--for", "ever", "x"],
         &["pss"],
     ]));
 }

@@ -130,7 +130,16 @@ async fn every_bad_request_is_a_problem_that_says_what_is_wrong() {
         (Method::POST, "/v1/sessions/nobody/start".to_owned()),
         (Method::POST, "/v1/sessions/nobody/stop?grace=9h".to_owned()),
         (Method::POST, "/v1/sessions/nobody/stop?grace=soon".to_owned()),
+        (Method::POST, "/v1/sessions/nobody/kill?signal=NOTHING".to_owned()),
+        (Method::POST, "/v1/sessions/nobody/kill?signal=0".to_owned()),
+        (Method::POST, "/v1/sessions/nobody/kill?sig=HUP".to_owned()),
+        (Method::POST, "/v1/sessions/nobody/kill".to_owned()),
+        (Method::GET, "/v1/sessions/nobody/kill".to_owned()),
+        (Method::POST, "/v1/sessions/nobody/restart?grace=9h".to_owned()),
+        (Method::POST, "/v1/sessions/nobody/restart?force=true".to_owned()),
+        (Method::POST, "/v1/sessions/nobody/restart".to_owned()),
         (Method::GET, "/v1/sessions/nobody/wait?for=ever".to_owned()),
+        (Method::GET, "/v1/sessions/nobody/wait?after=never".to_owned()),
         (Method::GET, "/v1/sessions/nobody/logs?tail=-1".to_owned()),
         (Method::GET, "/v1/sessions/nobody/logs?stdout=false&stderr=false".to_owned()),
         (Method::GET, "/v1/events?since=yesterday".to_owned()),
@@ -251,6 +260,26 @@ async fn a_session_goes_the_whole_way() {
     assert_eq!(daemon.send(Method::GET, "/v1/sessions?all=true").await.1.as_array().unwrap().len(), 1);
     assert_eq!(daemon.send(Method::DELETE, "/v1/sessions/web?wait=true").await.0, StatusCode::NO_CONTENT);
     assert_eq!(daemon.send(Method::GET, &format!("/v1/sessions/{id}")).await.0, StatusCode::NOT_FOUND);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_is_sent_signals_and_restarted() {
+    let daemon = Daemon::start().await;
+    daemon.create(json!({"backend": "fake", "name": "web", "restart": "always"})).await;
+    daemon.send(Method::GET, "/v1/sessions/web/wait?for=running&timeout=30s").await;
+    let (status, session) = daemon.send(Method::POST, "/v1/sessions/web/restart?wait=true&grace=1s").await;
+    assert_eq!((status, &session["state"]), (StatusCode::OK, &json!("running")), "{session}");
+    assert_eq!((&session["incarnation"], &session["restarts"]), (&json!(2), &json!(0)));
+    let (status, session) = daemon.send(Method::GET, "/v1/sessions/web/wait?for=running&after=2&timeout=1ms").await;
+    assert_eq!((status, &session["incarnation"]), (StatusCode::ACCEPTED, &json!(2)));
+
+    let (status, session) = daemon.send(Method::POST, "/v1/sessions/web/kill?wait=true").await;
+    assert_eq!((status, &session["state"]), (StatusCode::OK, &json!("stopped")), "{session}");
+    let (status, problem) = daemon.send(Method::POST, "/v1/sessions/web/kill?signal=HUP").await;
+    assert_eq!(status, StatusCode::CONFLICT, "{problem}");
+    let (status, session) = daemon.send(Method::POST, "/v1/sessions/web/restart?wait=true").await;
+    assert_eq!((status, &session["incarnation"]), (StatusCode::OK, &json!(3)), "what is over is started");
     daemon.stop().await;
 }
 

@@ -80,7 +80,7 @@ enum Command {
     Rm(sessions::Rm),
     /// Show what a session wrote
     Logs(logs::Logs),
-    /// Wait until a session is over, and end with its exit code
+    /// Wait until sessions are over, and end with their exit code; or until they are as --for says
     Wait(sessions::Wait),
     /// Show what happened
     Events(events::Events),

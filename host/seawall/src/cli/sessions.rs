@@ -2,11 +2,12 @@
 //!
 //! Those that take several sessions go on after one that failed and end with the code of the first failure.
 
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use clap::Args;
 use reqwest::Method;
-use seawall_model::{HealthCheck, Probe, ProbeCheck, Session, SessionSpec, SessionState, Timestamp};
+use seawall_model::{Exit, HealthCheck, Probe, ProbeCheck, Session, SessionSpec, SessionState, Timestamp};
 
 use super::format::{age, facts, state, table, what};
 use super::{Global, say};
@@ -320,41 +321,92 @@ pub(super) async fn each(
 /// `wait`.
 #[derive(Debug, Args)]
 pub(crate) struct Wait {
-    /// An id, the beginning of one (4 digits or more), or a name
-    #[arg(value_name = "SESSION")]
-    session: String,
+    /// Ids, beginnings of ids (4 digits or more), or names
+    #[arg(required = true, value_name = "SESSION")]
+    sessions: Vec<String>,
+    /// What to wait for: ended, running, settled, ready, healthy, unhealthy, removed, or a state
+    #[arg(long = "for", value_name = "WHAT", default_value = "ended", value_parser = Until::from_str, hide_default_value = true)]
+    until: Until,
     /// How long to wait
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
 }
 
 impl Wait {
-    /// Waits until it is over and gives its code.
+    /// Waits for all of them at once. For the end, it prints the code of each, and gives that of the first that is not 0;
+    /// for anything else, it fails if one of them is over and can no longer become so.
     pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
-        let session = client.session(&self.session).await?;
-        let Some(session) = client.wait(session.id.as_str(), Until::Ended, self.timeout).await? else {
-            return Err(Failure::Session(format!("session {} was removed meanwhile", self.session)));
-        };
-        let code = session.exit.as_ref().and_then(seawall_model::Exit::shell_code);
-        if global.json {
-            global.show(&session, |_| String::new())?;
-        }
-        match (code, session.state) {
-            (Some(code), _) => {
-                if !global.json {
-                    say(&format!("{code}\n"))?;
+        let waited = futures_util::future::join_all(self.sessions.iter().map(async |id| {
+            // A name may be taken again as soon as it is free: wait by the id.
+            let session = client.session(id).await?;
+            client.wait(session.id.as_str(), self.until, self.timeout).await
+        }))
+        .await;
+        let (mut code, mut failures, mut documents) = (0, Vec::new(), Vec::new());
+        for (id, waited) in self.sessions.iter().zip(waited) {
+            let judged = waited.and_then(|session| {
+                documents.extend(session.clone());
+                self.judge(id, session)
+            });
+            match judged {
+                Ok(Some(ended)) => {
+                    code = if code == 0 { ended } else { code };
+                    if !global.json {
+                        say(&format!("{ended}\n"))?;
+                    }
                 }
-                Ok(code)
+                Ok(None) => {}
+                Err(failure) => failures.push(failure),
             }
-            // It was stopped before it ever ran.
-            (None, SessionState::Stopped) if session.exit.is_none() => Ok(0),
-            (None, state) => {
-                let exit = session.exit.as_ref().map(ToString::to_string);
-                let why = session.reason.or(exit).unwrap_or_else(|| "nobody can say how it ended".to_owned());
-                Err(Failure::Session(format!("session {} is {state}: {why}", session.name)))
+        }
+        if global.json {
+            match (self.sessions.as_slice(), documents.as_slice()) {
+                ([_], [session]) => global.show(session, |_| String::new())?,
+                ([_], _) => {}
+                (_, several) => global.show(&several, |_| String::new())?,
             }
+        }
+        let mut failures = failures.into_iter();
+        let first = failures.next();
+        failures.for_each(|failure| super::report(global, &failure));
+        first.map_or(Ok(code), Err)
+    }
+
+    /// What came of it; the exit code, if the end was waited for.
+    fn judge(&self, id: &str, session: Option<Session>) -> Result<Option<u8>, Failure> {
+        let Some(session) = session else {
+            return match self.until {
+                Until::Removed => Ok(None),
+                _ => Err(Failure::Session(format!("session {id} was removed meanwhile"))),
+            };
+        };
+        if self.until == Until::Ended {
+            return ended(&session).map(Some);
+        }
+        if self.until.is_so(&session) {
+            return Ok(None);
+        }
+        let why = why(&session).map(|why| format!(" ({why})")).unwrap_or_default();
+        let wanted = self.until.as_str();
+        Err(Failure::Session(format!("session {} is {}{why}, and was never {wanted}", session.name, session.state)))
+    }
+}
+
+/// The exit code of one that is over.
+fn ended(session: &Session) -> Result<u8, Failure> {
+    match (session.exit.as_ref().and_then(Exit::shell_code), session.state) {
+        (Some(code), _) => Ok(code),
+        // It was stopped before it ever ran.
+        (None, SessionState::Stopped) if session.exit.is_none() => Ok(0),
+        (None, state) => {
+            let why = why(session).unwrap_or_else(|| "nobody can say how it ended".to_owned());
+            Err(Failure::Session(format!("session {} is {state}: {why}", session.name)))
         }
     }
+}
+
+fn why(session: &Session) -> Option<String> {
+    session.reason.clone().or_else(|| session.exit.as_ref().map(ToString::to_string))
 }
 
 /// `down`.

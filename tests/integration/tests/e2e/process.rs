@@ -97,6 +97,40 @@ fn a_process_killed_behind_the_back_comes_back() -> Result<()> {
 }
 
 #[test]
+fn a_user_sends_signals_and_restarts() -> Result<()> {
+    let home = home("")?;
+    let _daemon = home.serve(true)?;
+    let script = "trap 'echo again' HUP; echo 4714 $$; while :; do sleep 0.1; done";
+    run(&home, &[&RUN[..], &["--name", "told", "--restart", "always", "--", "sh", "-c", script]].concat())?;
+    let lines = |count: usize| {
+        eventually("it wrote", || {
+            let logs = home.ok(&["logs", "told"])?;
+            Ok((logs.lines().count() >= count).then_some(logs))
+        })
+    };
+    lines(1)?;
+    home.ok(&["kill", "-s", "HUP", "told"])?;
+    assert_eq!(lines(2)?.lines().last(), Some("again"));
+    let session = home.json(&["inspect", "told"])?;
+    assert_eq!((&session["state"], &session["incarnation"]), (&"running".into(), &1.into()));
+
+    home.ok(&["restart", "-t", "20", "told"])?;
+    let session = home.json(&["inspect", "told"])?;
+    assert_eq!((&session["state"], &session["incarnation"]), (&"running".into(), &2.into()));
+    assert_eq!(session["restarts"], 0);
+    assert_eq!(find(&home, "4714").len(), 1, "the one before is gone");
+
+    home.ok(&["kill", "told"])?;
+    let session = home.json(&["inspect", "told"])?;
+    assert_eq!((&session["state"], &session["exit"]["signal"]), (&"stopped".into(), &9.into()));
+    assert_eq!(home.run(["wait", "told"])?.code, Some(128 + 9));
+    assert_eq!(home.run(["kill", "told"])?.code, Some(66));
+    assert!(find(&home, "4714").is_empty());
+    assert_eq!(home.run(["wait", "--for", "healthy", "told"])?.code, Some(71));
+    Ok(())
+}
+
+#[test]
 fn a_killed_supervisor_takes_its_tree_along_and_the_exit_is_lost() -> Result<()> {
     let home = home("")?;
     let _daemon = home.serve(true)?;
