@@ -86,7 +86,8 @@ pub(crate) fn next_look(session: &Cell) -> Option<Duration> {
     if !matches!(session.record.state, SessionState::Running | SessionState::Paused) {
         return None;
     }
-    let stopping = session.intent.as_ref().is_some_and(|intent| matches!(intent.act, Act::Stop { .. } | Act::Restart { .. }));
+    let stopping =
+        session.intent.as_ref().is_some_and(|intent| matches!(intent.act, Act::Stop { .. } | Act::Restart { .. }));
     if stopping && session.marks.signalled {
         return Some(doubled(WHILE_STOPPING.0).min(WHILE_STOPPING.1));
     }

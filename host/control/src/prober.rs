@@ -57,7 +57,10 @@ fn asked(cell: &Cell) -> Option<Incarnation> {
     let record = &cell.record;
     let runs = matches!(record.state, SessionState::Running | SessionState::Paused) && !cell.removed;
     let ending = record.desired != Desired::Running
-        || matches!(cell.intent.as_ref().map(|intent| intent.act), Some(Act::Stop { .. } | Act::Restart { .. } | Act::Remove));
+        || matches!(
+            cell.intent.as_ref().map(|intent| intent.act),
+            Some(Act::Stop { .. } | Act::Restart { .. } | Act::Remove)
+        );
     (runs && !ending).then_some(record.incarnation)
 }
 

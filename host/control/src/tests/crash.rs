@@ -46,9 +46,8 @@ async fn story(control: &Control, fake: &Arc<Fake>, id: Option<SessionId>) -> Re
     control.start_session(&id).await?;
     let session = control.wait(&id, |session| session.state == SessionState::Running).await?;
     control.restart(&id, None).await?;
-    let later = |next: &seawall_model::Session| {
-        next.incarnation > session.incarnation && next.state == SessionState::Running
-    };
+    let later =
+        |next: &seawall_model::Session| next.incarnation > session.incarnation && next.state == SessionState::Running;
     control.wait(&id, later).await?;
     control.remove(&id, true).await?;
     control.wait(&id, |_| false).await.map(|_| ())

@@ -153,7 +153,11 @@ pub(super) async fn stop(
 ) -> Result<Response, Problem> {
     let id = api.control.resolve(&id)?;
     let session = api.control.stop(&id, bounded(query.grace)?).await?;
-    if query.wait { hold(&api, &id, Until::Ended.into(), LONGEST_HOLD).await } else { Ok(axum::Json(session).into_response()) }
+    if query.wait {
+        hold(&api, &id, Until::Ended.into(), LONGEST_HOLD).await
+    } else {
+        Ok(axum::Json(session).into_response())
+    }
 }
 
 #[derive(Default, Deserialize)]
