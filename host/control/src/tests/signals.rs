@@ -66,7 +66,8 @@ async fn a_polite_kill_has_no_end_until_somebody_stops_it() {
     // Asked again, it is sent again.
     house.control.kill(&session.id, Signal::TERM).await.unwrap();
     house.eventually("a second TERM", || numbers(&house) == [15, 15]).await;
-    assert_eq!(house.control.stop_all(Some(Duration::from_secs(5))).await.unwrap(), [session.id.clone()]);
+    let stopping = house.control.stop_all(Some(Duration::from_secs(5))).await.unwrap();
+    assert_eq!(stopping, std::slice::from_ref(&session.id));
     house.until(&session.id, SessionState::Stopped).await;
     assert_eq!(numbers(&house), [15, 15, 9]);
     house.done().await;
