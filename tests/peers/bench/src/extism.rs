@@ -112,9 +112,14 @@ impl Held {
         Ok(Self { thread, cancel })
     }
 
-    /// Cuts it off.
-    pub(crate) fn end(self) -> Result<()> {
+    /// Fails if it has come to an end.
+    pub(crate) fn lasts(&self) -> Result<()> {
         ensure!(!self.thread.is_finished(), "a call that is held came to an end");
+        Ok(())
+    }
+
+    /// Cuts it off, and with it every other call of plugins that were compiled as one.
+    pub(crate) fn end(self) -> Result<()> {
         self.cancel.cancel().map_err(|error| anyhow!("{error:#}"))?;
         _ = self.thread.join();
         Ok(())

@@ -99,6 +99,7 @@ async fn extism(files: &Files, cache: &Path) -> Result<Value> {
         let held: Vec<_> =
             (0..HELD).map(|_| extism::Held::start(&compiled, Arc::clone(&asked))).collect::<Result<_>>()?;
         let bytes = settled(before, &[]).await? / HELD as u64;
+        held.iter().try_for_each(extism::Held::lasts)?;
         held.into_iter().try_for_each(extism::Held::end)?;
         flight.push(json!({"sessions": sessions, "bytes": bytes}));
     }
