@@ -10,7 +10,8 @@
 //!
 //! `clap` is named in [`cli`] only, `axum` in [`api`] only, `wasmtime` nowhere.
 //!
-//! A library with one function for its one program, so that [`outside`] can be reached by the fuzz targets.
+//! A library with one function for its one program, so that [`outside`] can be reached by the fuzz targets, and [`empty`]
+//! by the benchmarks.
 
 mod api;
 mod app;
@@ -20,6 +21,8 @@ mod compiler;
 mod config;
 mod daemon;
 mod embedded;
+#[doc(hidden)]
+pub mod empty;
 mod exit;
 mod loading;
 mod logging;

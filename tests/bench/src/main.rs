@@ -3,14 +3,17 @@
 //! Two things that are compared take turns, so that what disturbs one disturbs the other, and medians are compared.
 //! Nothing is asserted: a number that misses its target is shown as such.
 
+mod api;
 mod breaker;
 mod call;
+mod crowd;
 mod daemon;
 mod engine;
 mod fuel;
 mod guest;
 mod inspect;
 mod measure;
+mod metrics;
 mod neighbours;
 mod reconcile;
 mod recorded;
@@ -46,6 +49,12 @@ fn main() -> Result<()> {
     }
     if wanted("reconcile") {
         reconcile::measure(&mut report).context("measure the control loop")?;
+    }
+    if wanted("api") {
+        api::measure(&mut report).context("measure the API")?;
+    }
+    if wanted("metrics") {
+        metrics::measure(&mut report).context("measure the metrics page")?;
     }
     if wanted("sweep") {
         runtime.block_on(engine::sweep(&mut report)).context("measure a sweep")?;

@@ -48,6 +48,12 @@ impl Times {
         self.percentile(50)
     }
 
+    /// As many as there would be in a second, one after the other.
+    pub(crate) fn per_second(&self) -> f64 {
+        let total = self.0.iter().sum::<Duration>().as_secs_f64();
+        self.0.iter().map(|_| 1.0).sum::<f64>() / total
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.0.len()
     }
@@ -115,6 +121,34 @@ impl Report {
             target: format!("p99 at most {}", shown(most)),
             met: Some(tail <= most),
             json: json!({"what": what, "ours": ours.json(), "target_p99_ns": u64::try_from(most.as_nanos()).unwrap_or(u64::MAX)}),
+        });
+    }
+
+    /// How often a second, beside theirs; `least` is the ratio that is aimed at.
+    pub(crate) fn rate(&mut self, what: &str, ours: f64, against: (&str, f64), least: f64) {
+        let (name, theirs) = against;
+        self.lines.push(Line {
+            what: what.to_owned(),
+            ours: format!("{ours:.0} a second"),
+            against: format!("{theirs:.0} a second ({name})"),
+            ratio: Some(ours / theirs),
+            target: format!("at least {least} times"),
+            met: Some(ours / theirs >= least),
+            json: json!({"what": what, "ours_per_second": ours, "against": name, "theirs_per_second": theirs,
+                         "target_ratio": least}),
+        });
+    }
+
+    /// How often a second, with a target of its own.
+    pub(crate) fn speed(&mut self, what: &str, ours: f64, least: f64) {
+        self.lines.push(Line {
+            what: what.to_owned(),
+            ours: format!("{ours:.0} a second"),
+            against: String::new(),
+            ratio: None,
+            target: format!("at least {least:.0} a second"),
+            met: Some(ours >= least),
+            json: json!({"what": what, "ours_per_second": ours, "target_per_second": least}),
         });
     }
 
@@ -226,7 +260,12 @@ mod tests {
         let mut report = Report::default();
         report.compare("x", &times(&[3]), ("y", &times(&[1])), 2.0);
         report.size("z", 3 << 19, 2 << 20);
+        report.rate("often", 10.0, ("seldom", 20.0), 0.4);
+        report.speed("quick", times(&[10, 30]).per_second(), 60.0);
         let text = report.to_string();
+        let of = |what: &str| text.lines().find(|line| line.starts_with(what)).unwrap();
+        assert!(of("often").contains("0.50") && of("often").ends_with(" met"), "{text}");
+        assert!(of("quick").contains("50 a second") && of("quick").ends_with("MISSED"), "{text}");
         assert!(text.contains("3.00") && text.contains("MISSED") && text.contains("1.5 MiB"), "{text}");
     }
 }

@@ -2,23 +2,20 @@
 //! that die are back. A real daemon with the mock backend, which costs next to nothing itself.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use seawall_model::Timestamp;
-use seawall_testing::daemon::{Daemon, Home, seawall_binary};
+use seawall_testing::daemon::{Daemon, Home};
 use serde_json::{Value, json};
 
+use crate::crowd::{create, get, part, serve, serve_again, until_running};
 use crate::measure::{Report, Times};
 
 /// Without optimisation the numbers say nothing: then only that it can be measured is of interest.
 const SCALE: usize = if cfg!(debug_assertions) { 20 } else { 1 };
 
 const SESSIONS: usize = 10_000 / SCALE;
-/// Requests at a time while sessions are made.
-const CLIENTS: usize = 16;
-const PATIENCE: Duration = Duration::from_secs(600);
 /// Long enough for the looks that follow each start to be over.
 const SETTLED: Duration = Duration::from_secs(10);
 const WINDOWS: usize = 6;
@@ -27,50 +24,109 @@ const WINDOW: Duration = Duration::from_secs(5);
 const MORTALS: usize = 1_000 / SCALE;
 const DYING: usize = 100 / SCALE;
 /// From when they are made to when they die.
-const LIFE: Duration = Duration::from_secs(12);
-/// The default.
-const SWEEP: Duration = Duration::from_secs(5);
-/// By how much a sweep may be moved, and how long it may take.
-const NOT_DELAYED: Duration = Duration::from_millis(5_600);
+const LIFE: Duration = Duration::from_secs(8);
 
-const MOCK_ALONE: &str = "[backend.docker]\nenabled = false\n[backend.process]\nenabled = false\n";
+/// How sessions that die at once are looked after.
+struct Mourning {
+    config: &'static str,
+    sweep: Duration,
+    /// How long it may be from one sweep to the next: the interval, the tenth that it is moved by, and what one takes.
+    most: Duration,
+}
+
+const MOURNING: [Mourning; 2] = [
+    // The defaults.
+    Mourning { config: "", sweep: Duration::from_secs(5), most: Duration::from_millis(5_600) },
+    // A backoff of a second would be waited for, whatever the sweep.
+    Mourning {
+        config: "[control]\nsweep-interval = \"500ms\"\nrestart = { first = \"100ms\", most = \"5m\" }\n",
+        sweep: Duration::from_millis(500),
+        most: Duration::from_millis(650),
+    },
+];
 
 pub(crate) fn measure(report: &mut Report) -> Result<()> {
     ticks(report).context("ticks over sessions that are well")?;
-    deaths(report).context("sessions that die at once")
+    MOURNING.iter().try_for_each(|mourning| deaths(report, mourning)).context("sessions that die at once")
 }
 
 fn ticks(report: &mut Report) -> Result<()> {
-    let (home, daemon) = serve("[control]\nsweep-interval = \"1s\"\n")?;
+    let (home, daemon) = serve("[control]\nsweep-interval = \"1s\"\nlist-interval = \"1h\"\n")?;
+    let (began, commits) = (Instant::now(), metric(&home, "seawall_store_commits_total")?);
     create(&home, SESSIONS, || json!({"backend": "mock"}))?;
+    let asked = began.elapsed();
     until_running(&home, SESSIONS)?;
+    let took = began.elapsed();
+    let count = f64::from(u32::try_from(SESSIONS).context("count sessions")?);
+    report.speed(&format!("{SESSIONS} sessions asked for, made and running"), count / took.as_secs_f64(), 1000.0);
+    let commits = metric(&home, "seawall_store_commits_total")? - commits;
+    let [asked, took] = [asked, took].map(|time| time.as_secs_f64());
+    report
+        .note(format!("{SESSIONS} sessions: asked for within {asked:.1} s, run after {took:.1} s, {commits} commits"));
     std::thread::sleep(SETTLED);
 
-    let process = daemon.process().context("find the daemon")?;
-    let mut ticks = Times::default();
-    let (mut user, mut system, mut count) = (Duration::ZERO, Duration::ZERO, 0);
-    for _ in 0..WINDOWS {
-        let (before, began) = (process.cpu_time().context("read its times")?, looks(&home)?);
-        std::thread::sleep(WINDOW);
-        let (after, ended) = (process.cpu_time().context("read its times")?, looks(&home)?);
-        let looks = u32::try_from(ended - began).context("count ticks")?;
-        ensure!(looks > 0, "no sweep within {WINDOW:?}");
-        let (in_user, in_system) = (after.0 - before.0, after.1 - before.1);
-        ticks.push((in_user + in_system) / looks);
-        (user, system, count) = (user + in_user, system + in_system, count + looks);
-    }
     let what = format!("CPU of a reconcile tick over {SESSIONS} sessions");
-    report.time(&what, &ticks, Duration::from_millis(100));
-    let each = |time: Duration| time.as_secs_f64() * 1e3 / f64::from(count);
-    report.note(format!("a reconcile tick: {:.1} ms user, {:.1} ms system, {count} ticks", each(user), each(system)));
-    let resident = process.resident().context("read its memory")?;
+    looked(report, &what, "inspect", Duration::from_millis(100), &home, &daemon)?;
+    let resident = daemon.process().and_then(|process| process.resident()).context("read its memory")?;
     report.size(&format!("daemon resident with {SESSIONS} sessions"), resident, 150 << 20);
+    daemon.terminate()?;
+
+    // Another daemon on the same store, which does nothing but list.
+    let daemon = serve_again(&home, "[control]\nsweep-interval = \"1h\"\nlist-interval = \"1s\"\n")?;
+    until_running(&home, SESSIONS)?;
+    std::thread::sleep(SETTLED);
+    let what = format!("CPU of a listing of {SESSIONS} sessions, for orphans");
+    looked(report, &what, "list", Duration::from_millis(100), &home, &daemon)?;
     daemon.terminate()?;
     Ok(())
 }
 
-fn deaths(report: &mut Report) -> Result<()> {
-    let (home, daemon) = serve("")?;
+/// What each look costs, of a daemon that does nothing else: all of its processor time counts.
+fn looked(report: &mut Report, what: &str, function: &str, most: Duration, home: &Home, daemon: &Daemon) -> Result<()> {
+    let process = daemon.process().context("find the daemon")?;
+    let label = format!("function=\"{function}\",outcome=\"ok\"");
+    let calls = || -> Result<(f64, f64)> {
+        let one = |kind| metric(home, &format!("seawall_call_duration_seconds_{kind}{{backend=\"mock\",{label}}}"));
+        Ok((one("count")?, one("sum")?))
+    };
+    let (mut times, called) = (Times::default(), calls()?);
+    let (mut user, mut system, mut count) = (Duration::ZERO, Duration::ZERO, 0);
+    for _ in 0..WINDOWS {
+        let (before, began) = (process.cpu_time().context("read its times")?, looks(home)?);
+        std::thread::sleep(WINDOW);
+        let (after, ended) = (process.cpu_time().context("read its times")?, looks(home)?);
+        let looks = u32::try_from(ended - began).context("count looks")?;
+        ensure!(looks > 0, "no look within {WINDOW:?}");
+        let (in_user, in_system) = (after.0 - before.0, after.1 - before.1);
+        times.push((in_user + in_system) / looks);
+        (user, system, count) = (user + in_user, system + in_system, count + looks);
+    }
+    report.time(what, &times, most);
+    let each = |time: Duration| time.as_secs_f64() * 1e3 / f64::from(count);
+    let (after, looks) = (calls()?, f64::from(count));
+    let (pages, guest) = (after.0 - called.0, (after.1 - called.1) * 1e3);
+    report.note(format!(
+        "{what}: {:.1} ms user, {:.1} ms system, {count} looks of {:.1} calls of `{function}`, which took {:.2} ms each \
+         and {:.1} ms of a look, by the clock; the rest is asking and taking in",
+        each(user),
+        each(system),
+        pages / looks,
+        guest / pages,
+        guest / looks,
+    ));
+    Ok(())
+}
+
+/// A sample of the page of metrics; 0 if it is not there yet.
+fn metric(home: &Home, name: &str) -> Result<f64> {
+    let page = home.http("GET", "/metrics", None)?.text();
+    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.map_or(Ok(0.0), |value| value.parse().with_context(|| format!("{name} is {value}")))
+}
+
+fn deaths(report: &mut Report, mourning: &Mourning) -> Result<()> {
+    let Mourning { config, sweep, most } = *mourning;
+    let (home, daemon) = serve(config)?;
     create(&home, MORTALS - DYING, || json!({"backend": "mock", "restart": "always"}))?;
     until_running(&home, MORTALS - DYING)?;
     let from = last_event(&home)?;
@@ -87,7 +143,7 @@ fn deaths(report: &mut Report) -> Result<()> {
     let began = Instant::now();
     // One sweep more than needed, so that one that comes late is seen.
     while back.len() < DYING || sweeps.len() < 4 {
-        ensure!(began.elapsed() < LIFE + SWEEP * 12, "{} of {DYING} came back", back.len());
+        ensure!(began.elapsed() < LIFE + sweep * 12, "{} of {DYING} came back", back.len());
         let swept = time(part(&get(&home, "/v1/backends/mock")?, "/swept_at"))?;
         if sweeps.last() != Some(&swept) {
             sweeps.push(swept);
@@ -95,60 +151,17 @@ fn deaths(report: &mut Report) -> Result<()> {
         for event in started(&home, from)?.into_iter().filter(|event| part(event, "/incarnation") == 2) {
             back.entry(part(&event, "/session").to_string()).or_insert(time(part(&event, "/at"))?);
         }
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(50));
     }
     let mut after = Times::default();
     back.values().for_each(|at| after.push(at.since(death)));
-    let what = format!("{DYING} of {MORTALS} sessions die at once, and run again after");
-    report.tail(&what, &after, 2 * SWEEP);
+    let every = format!("a sweep each {sweep:?}");
+    let what = format!("{DYING} of {MORTALS} sessions die at once, {every}: they run again after");
+    report.tail(&what, &after, 2 * sweep);
     let mut between = Times::default();
     sweeps.iter().zip(sweeps.iter().skip(1)).for_each(|(one, next)| between.push(next.since(*one)));
-    report.tail("between two sweeps meanwhile", &between, NOT_DELAYED);
+    report.tail(&format!("{every}: from one to the next meanwhile"), &between, most);
     daemon.terminate()?;
-    Ok(())
-}
-
-fn serve(config: &str) -> Result<(Home, Daemon)> {
-    let home = Home::new(&seawall_binary()?)?;
-    home.configure(&format!("{config}{MOCK_ALONE}"))?;
-    let daemon = home.serve(true)?;
-    Ok((home, daemon))
-}
-
-/// Makes so many sessions, several at a time: each client waits until its session runs, or all would queue for the
-/// backend's permits.
-fn create(home: &Home, count: usize, spec: impl Fn() -> Value + Sync) -> Result<()> {
-    let next = AtomicUsize::new(0);
-    let work = || -> Result<()> {
-        loop {
-            if next.fetch_add(1, Ordering::Relaxed) >= count {
-                return Ok(());
-            }
-            let answer = home.http("POST", "/v1/sessions?wait=true", Some(&spec().to_string()))?;
-            ensure!(answer.status == 201, "a session was refused: {}", answer.text());
-        }
-    };
-    std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(work)).collect();
-        clients.into_iter().try_for_each(|client| match client.join() {
-            Ok(made) => made,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
-    })
-}
-
-fn get(home: &Home, path: &str) -> Result<Value> {
-    let answer = home.http("GET", path, None)?;
-    ensure!(answer.status == 200, "GET {path}: {}", answer.text());
-    Ok(answer.json())
-}
-
-fn until_running(home: &Home, count: usize) -> Result<()> {
-    let began = Instant::now();
-    while part(&get(home, "/v1/backends/mock")?, "/sessions/running").as_u64() != Some(count as u64) {
-        ensure!(began.elapsed() < PATIENCE, "{count} sessions do not come to run");
-        std::thread::sleep(Duration::from_millis(200));
-    }
     Ok(())
 }
 
@@ -172,11 +185,6 @@ fn last_event(home: &Home) -> Result<u64> {
 fn started(home: &Home, from: u64) -> Result<Vec<Value>> {
     let page = events(home, &format!("since={from}&kind=session.started&limit=1000"))?;
     Ok(part(&page, "/events").as_array().cloned().unwrap_or_default())
-}
-
-/// What stands there in a document; nothing, if there is nothing.
-fn part<'a>(document: &'a Value, pointer: &str) -> &'a Value {
-    document.pointer(pointer).unwrap_or(&Value::Null)
 }
 
 fn time(value: &Value) -> Result<Timestamp> {

@@ -28,7 +28,10 @@ mod trace;
 mod until;
 
 use axum::Router;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::routing::{get, post};
+use bytes::Bytes;
 
 pub(crate) use events::Missed;
 pub(crate) use frame::{Frame, FrameReader, header as frame_header};
@@ -69,4 +72,17 @@ pub(crate) fn router(api: Api) -> Router {
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::from_fn(trace::follow))
         .with_state(api)
+}
+
+/// Two of the routes with nothing behind them, below the same layers: each answers what is given here.
+pub(crate) fn empty_router(list: Bytes, created: Bytes) -> Router {
+    let json = || [(CONTENT_TYPE, "application/json")];
+    let list = async move || (json(), list);
+    let create = async move |_: Bytes| (StatusCode::CREATED, json(), created);
+    Router::new()
+        .route("/v1/sessions", get(list).post(create))
+        .fallback(respond::no_such_address)
+        .method_not_allowed_fallback(respond::no_such_method)
+        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
+        .layer(axum::middleware::from_fn(trace::follow))
 }
