@@ -345,6 +345,14 @@ impl Sessions {
         })
     }
 
+    /// What `look` makes of those on a backend, where it makes something of them.
+    pub(crate) fn each_on<T>(&self, backend: &BackendName, look: impl Fn(&Cell) -> Option<T>) -> Vec<(Arc<Entry>, T)> {
+        self.read(|index| {
+            let theirs = index.by_id.values().filter(|entry| entry.backend == *backend);
+            theirs.filter_map(|entry| Some((Arc::clone(entry), entry.with(|cell| look(cell))?))).collect()
+        })
+    }
+
     /// By id, then by name, then by the beginning of an id.
     pub(crate) fn resolve(&self, text: &str) -> Resolved {
         self.read(|index| {

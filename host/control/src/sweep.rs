@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seawall_backend::{Error, ExecutionBackend as _, trace};
-use seawall_model::{Desired, Incarnation, Key, SessionId, Status, TraceId, Workload};
+use seawall_model::{Desired, Found, Incarnation, Key, SessionId, Status, TraceId, Workload};
 use seawall_store::Write;
 use tokio::time::Instant;
 
@@ -177,26 +177,29 @@ impl Sweep {
     }
 
     fn questions(&self, only: Option<&BTreeSet<SessionId>>) -> Vec<Question> {
-        let entries = match only {
-            None => self.core.sessions.on(&self.backend.name, |cell| is_live(cell.record.state)),
-            Some(sessions) => sessions.iter().filter_map(|session| self.core.sessions.get(session)).collect(),
+        let look = |cell: &Cell| {
+            let askable = is_live(cell.record.state) && !cell.acting && !cell.removed;
+            askable.then(|| (key(&cell.record), cell.version))
         };
-        let question = |entry: Arc<Entry>| {
-            let (key, version) = entry.with(|cell| {
-                let askable = is_live(cell.record.state) && !cell.acting && !cell.removed;
-                askable.then(|| (key(&cell.record), cell.version))
-            })?;
-            Some(Question { entry, key, version })
+        let asked = match only {
+            None => self.core.sessions.each_on(&self.backend.name, look),
+            Some(sessions) => {
+                let entries = sessions.iter().filter_map(|session| self.core.sessions.get(session));
+                entries.filter_map(|entry| entry.with(|cell| look(cell)).map(|question| (entry, question))).collect()
+            }
         };
-        entries.into_iter().filter_map(question).collect()
+        asked.into_iter().map(|(entry, (key, version))| Question { entry, key, version }).collect()
     }
 
     /// Asks, and takes in the answers.
-    async fn ask(&self, mut questions: Vec<Question>) -> Asked {
+    async fn ask(&self, questions: Vec<Question>) -> Asked {
         let mut asked = Asked::default();
-        while !questions.is_empty() {
-            let rest = questions.split_off(questions.len().min(BATCH));
-            let batch = std::mem::replace(&mut questions, rest);
+        let mut questions = questions.into_iter();
+        loop {
+            let batch: Vec<Question> = questions.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                return asked;
+            }
             let error = match self.ask_batch(batch).await {
                 Ok(more) => {
                     asked.missing += more;
@@ -212,10 +215,9 @@ impl Sweep {
             if matches!(error, Error::Unavailable { .. } | Error::Open { .. }) {
                 // The next batch would fare no better, and may cost its whole deadline.
                 let why: Arc<str> = error.to_string().into();
-                questions.drain(..).for_each(|question| question.entry.doubt(&why));
+                questions.by_ref().for_each(|question| question.entry.doubt(&why));
             }
         }
-        asked
     }
 
     async fn ask_batch(&self, batch: Vec<Question>) -> Result<usize, Error> {
@@ -231,18 +233,23 @@ impl Sweep {
                 return Err(error);
             }
         };
-        let mut found: HashMap<usize, Status> =
-            answer.found.into_iter().map(|found| (found.position, found.status)).collect();
+        let mut found: Vec<Option<Status>> = Vec::new();
+        found.resize_with(batch.len(), || None);
+        for Found { position, status } in answer.found {
+            if let Some(place) = found.get_mut(position) {
+                *place = Some(status);
+            }
+        }
         let unknown: HashMap<usize, String> =
             answer.unknown.into_iter().map(|unknown| (unknown.position, unknown.reason)).collect();
         let mut missing = 0;
         let mut sights = Vec::with_capacity(batch.len());
-        for (position, question) in batch.into_iter().enumerate() {
+        for (position, (question, found)) in batch.into_iter().zip(found).enumerate() {
             if let Some(why) = unknown.get(&position) {
                 let now = self.core.clock.now();
                 question.entry.with(|cell| cell.erred("inspect", why, now));
                 question.entry.doubt(&why.as_str().into());
-            } else if let Some(status) = found.remove(&position) {
+            } else if let Some(status) = found {
                 sights.push((question, Sight::Found(status)));
             } else {
                 missing += 1;
