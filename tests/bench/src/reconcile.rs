@@ -20,6 +20,10 @@ const SESSIONS: usize = 10_000 / SCALE;
 const SETTLED: Duration = Duration::from_secs(10);
 const WINDOWS: usize = 6;
 const WINDOW: Duration = Duration::from_secs(5);
+/// Sessions that one call is about, at most.
+const PAGE: f64 = 1000.0;
+/// Of processor time, for one look at all of them.
+const MOST: Duration = Duration::from_millis(100);
 
 const MORTALS: usize = 1_000 / SCALE;
 const DYING: usize = 100 / SCALE;
@@ -66,7 +70,7 @@ fn ticks(report: &mut Report) -> Result<()> {
     std::thread::sleep(SETTLED);
 
     let what = format!("CPU of a reconcile tick over {SESSIONS} sessions");
-    looked(report, &what, "inspect", Duration::from_millis(100), &home, &daemon)?;
+    looked(report, &what, ("inspect", (count / PAGE).ceil()), &home, &daemon)?;
     let resident = daemon.process().and_then(|process| process.resident()).context("read its memory")?;
     report.size(&format!("daemon resident with {SESSIONS} sessions"), resident, 150 << 20);
     daemon.terminate()?;
@@ -76,42 +80,44 @@ fn ticks(report: &mut Report) -> Result<()> {
     until_running(&home, SESSIONS)?;
     std::thread::sleep(SETTLED);
     let what = format!("CPU of a listing of {SESSIONS} sessions, for orphans");
-    looked(report, &what, "list", Duration::from_millis(100), &home, &daemon)?;
+    // A page that is full is followed by another one.
+    looked(report, &what, ("list", (count / PAGE).floor() + 1.0), &home, &daemon)?;
     daemon.terminate()?;
     Ok(())
 }
 
-/// What each look costs, of a daemon that does nothing else: all of its processor time counts.
-fn looked(report: &mut Report, what: &str, function: &str, most: Duration, home: &Home, daemon: &Daemon) -> Result<()> {
+/// What each look costs that makes so many calls of this function, of a daemon that does nothing else: all of its
+/// processor time counts.
+fn looked(report: &mut Report, what: &str, call: (&str, f64), home: &Home, daemon: &Daemon) -> Result<()> {
+    let (function, pages) = call;
     let process = daemon.process().context("find the daemon")?;
     let label = format!("function=\"{function}\",outcome=\"ok\"");
     let calls = || -> Result<(f64, f64)> {
         let one = |kind| metric(home, &format!("seawall_call_duration_seconds_{kind}{{backend=\"mock\",{label}}}"));
         Ok((one("count")?, one("sum")?))
     };
-    let (mut times, called) = (Times::default(), calls()?);
-    let (mut user, mut system, mut count) = (Duration::ZERO, Duration::ZERO, 0);
+    let (mut times, first) = (Times::default(), calls()?);
+    let (mut user, mut system, mut last) = (Duration::ZERO, Duration::ZERO, first);
     for _ in 0..WINDOWS {
-        let (before, began) = (process.cpu_time().context("read its times")?, looks(home)?);
+        let before = process.cpu_time().context("read its times")?;
         std::thread::sleep(WINDOW);
-        let (after, ended) = (process.cpu_time().context("read its times")?, looks(home)?);
-        let looks = u32::try_from(ended - began).context("count looks")?;
-        ensure!(looks > 0, "no look within {WINDOW:?}");
+        let (after, called) = (process.cpu_time().context("read its times")?, calls()?);
+        let looks = (called.0 - last.0) / pages;
+        ensure!(looks > 0.0, "no look within {WINDOW:?}");
         let (in_user, in_system) = (after.0 - before.0, after.1 - before.1);
-        times.push((in_user + in_system) / looks);
-        (user, system, count) = (user + in_user, system + in_system, count + looks);
+        times.push((in_user + in_system).div_f64(looks));
+        (user, system, last) = (user + in_user, system + in_system, called);
     }
-    report.time(what, &times, most);
-    let each = |time: Duration| time.as_secs_f64() * 1e3 / f64::from(count);
-    let (after, looks) = (calls()?, f64::from(count));
-    let (pages, guest) = (after.0 - called.0, (after.1 - called.1) * 1e3);
+    report.time(what, &times, MOST);
+    let (called, guest) = (last.0 - first.0, (last.1 - first.1) * 1e3);
+    let looks = called / pages;
+    let each = |time: Duration| time.as_secs_f64() * 1e3 / looks;
     report.note(format!(
-        "{what}: {:.1} ms user, {:.1} ms system, {count} looks of {:.1} calls of `{function}`, which took {:.2} ms each \
-         and {:.1} ms of a look, by the clock; the rest is asking and taking in",
+        "{what}: {:.1} ms user, {:.1} ms system, {looks:.0} looks of {pages} calls of `{function}`, which took {:.2} ms \
+         each and {:.1} ms of a look, by the clock; the rest is asking and taking in",
         each(user),
         each(system),
-        pages / looks,
-        guest / pages,
+        guest / called,
         guest / looks,
     ));
     Ok(())
@@ -163,11 +169,6 @@ fn deaths(report: &mut Report, mourning: &Mourning) -> Result<()> {
     report.tail(&format!("{every}: from one to the next meanwhile"), &between, most);
     daemon.terminate()?;
     Ok(())
-}
-
-/// How often the daemon has looked at its sessions.
-fn looks(home: &Home) -> Result<u64> {
-    part(&get(home, "/v1/backends/mock")?, "/swept_by/number").as_u64().context("count the looks")
 }
 
 /// A page of the journal.
