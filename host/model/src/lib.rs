@@ -12,6 +12,7 @@ mod session;
 mod signal;
 mod spec;
 mod status;
+pub mod table;
 mod text;
 mod trace;
 mod units;

@@ -13,6 +13,7 @@ fn seeds() -> Vec<Vec<u8>> {
         r#"{"backend":"process","mounts":[{"source":{"bind":"/srv"},"target":"/t"},{"source":{"volume":"v"},"target":"/v","read_only":false},{"source":{"tmpfs":"1MiB"},"target":"/m"}],"resources":{"memory":"64MiB","cpus":1.5,"processes":9,"ulimits":[{"name":"nofile","soft":1,"hard":18446744073709551615}]}}"#,
         r#"{"backend":"mock","network":"isolated","ports":[{"container":80,"host":8080,"address":"::1","protocol":"udp"}],"tty":true,"stdin":true,"init":true,"stop_signal":"SIGINT","stop_grace":"3s","restart":"on-failure:5","health_check":{"command":{"command":["true"],"interval":"1s"}},"logs":{"max_size":"10MiB","max_files":3},"options":{"a":[1,2.5,null]}}"#,
         r#"{"backend":"x","health_check":"disabled","restart":"always","stop_signal":"9"}"#,
+        r#"{"backend":"x","network":{"named":[{"name":"back","aliases":["db"],"options":{"a":1}}]},"mounts":[{"source":{"tmpfs":null},"target":"/m","options":{"b":2}}],"health_check":{"command":{"command":["true"],"start_interval":"1s"}}}"#,
     ]
     .map(|text| text.as_bytes().to_vec())
     .into()

@@ -30,3 +30,5 @@ mod process;
 mod recovery;
 #[cfg(test)]
 mod reload;
+#[cfg(test)]
+mod spec_table;
