@@ -21,6 +21,7 @@ use seawall_backend::observer::{Called, Observer};
 use seawall_control::{BackendHealth, BackendStatus, Control, EventCount, Overview, Phase};
 use seawall_model::{BackendName, SessionState, Timestamp};
 use seawall_store::Stats;
+use tokio::runtime::Handle;
 
 /// The media type of [`Metrics::text`].
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -69,7 +70,7 @@ impl Metrics {
         Arc::new(Calls { backend: backend.clone(), calls: self.calls.clone() })
     }
 
-    /// Everything, as Prometheus reads it.
+    /// Everything, as Prometheus reads it. Within the daemon's executor, whose tasks are counted.
     ///
     /// # Errors
     /// Only a defect.
@@ -78,6 +79,7 @@ impl Metrics {
             overview: control.overview(),
             events: control.event_counts(),
             store: control.store_stats(),
+            tasks: Handle::current().metrics().num_alive_tasks(),
             started_at,
         };
         let mut registry = Registry::with_prefix("seawall");
@@ -96,6 +98,7 @@ struct Now {
     overview: Overview,
     events: Vec<EventCount>,
     store: Stats,
+    tasks: usize,
     started_at: Timestamp,
 }
 
@@ -103,6 +106,7 @@ impl Collector for Now {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let mut write = Writer(&mut encoder);
         write.one("start_time", "When the daemon started", SECONDS, seconds_of(self.started_at))?;
+        write.one("tasks", "Tasks of the daemon that have not ended", None, float(self.tasks))?;
         self.backends(&mut write)?;
         self.checks(&mut write)?;
         self.sessions(&mut write)?;

@@ -1,6 +1,6 @@
 //! Clients that are slow, stuck or gone: subscribers of events that hardly read or never do, `logs -f` that never reads,
 //! connections that end in the middle of an answer. Others are served meanwhile, a slow subscriber misses nothing without
-//! being told, and afterwards the daemon has its descriptors, permits and memory back.
+//! being told, and afterwards the daemon has its descriptors, tasks, permits and memory back.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -33,7 +33,8 @@ const SLOW: Duration = Duration::from_millis(40);
 const PATIENT: Duration = Duration::from_secs(10);
 /// The longest pause between two requests of a client that works.
 const BREATH: Duration = Duration::from_millis(20);
-/// Descriptors that may be open besides: connections of the store's readers, and of whoever asks.
+/// Descriptors that may be open besides, and tasks that may be there: of the store's readers, of sessions that have work
+/// just now, and of whoever asks.
 const SPARE: usize = 8;
 /// How much more memory there may be afterwards, since what was used once is kept for later.
 const GROWTH: u64 = 48 << 20;
@@ -68,7 +69,7 @@ fn crowd(course: &mut Course, stage: &Stage, clients: &mut [Client], rng: &mut S
     const EVENTS: &str = "/v1/events?follow=true";
     const LOGS: &str = "/v1/sessions/talker/logs?follow=true";
     let pid = stage.daemon_pid().context("no daemon runs")?;
-    let before = Vitals::of(pid)?;
+    let before = Vitals::of(pid, &stage.home)?;
     let slow = Subscriber::open(&stage.home, EVENTS)?;
     let stuck: Vec<UnixStream> = (0..EACH).map(|_| request(&stage.home, EVENTS)).collect::<Result<_>>()?;
     let readers: Vec<UnixStream> = (0..STREAMS).map(|_| answered(&stage.home, LOGS)).collect::<Result<_>>()?;
@@ -94,9 +95,11 @@ fn crowd(course: &mut Course, stage: &Stage, clients: &mut [Client], rng: &mut S
     let clients = (1 + stuck.len() + readers.len() + EACH) as u64;
     drop((stuck, readers));
 
-    stage.until("descriptors and memory are given back", || {
-        let now = Vitals::of(pid)?;
-        let back = now.descriptors <= before.descriptors + SPARE && now.resident <= before.resident + GROWTH;
+    stage.until("descriptors, tasks and memory are given back", || {
+        let now = Vitals::of(pid, &stage.home)?;
+        let back = now.descriptors <= before.descriptors + SPARE
+            && now.tasks <= before.tasks + SPARE
+            && now.resident <= before.resident + GROWTH;
         Ok(if back { Ok(()) } else { Err(format!("{now:?}, before {before:?}")) })
     })?;
     stage.until("permits are given back", || {

@@ -1,5 +1,5 @@
 //! Very many mock sessions for long, while one call in a hundred fails and a client comes and goes: the daemon's memory,
-//! descriptors and threads stay as they are. The most that it takes in the first part is held against the least that it
+//! descriptors, threads and tasks stay as they are. The most that it takes in the first part is held against the least that it
 //! takes in the last: what leaks is never given back.
 
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ pub(crate) fn play(course: &mut Course) -> Result<()> {
     let began = Instant::now();
     under_load(&mut clients, &stage, || {
         while began.elapsed() < time {
-            looks.push((began.elapsed(), Vitals::of(pid)?));
+            looks.push((began.elapsed(), Vitals::of(pid, &stage.home)?));
             stage.rest(LOOK)?;
         }
         Ok(())
@@ -91,21 +91,23 @@ struct Growth {
     resident: (u64, u64),
     descriptors: (usize, usize),
     threads: (usize, usize),
+    tasks: (usize, usize),
 }
 
 fn judge(looks: &[(Duration, Vitals)], time: Duration) -> Result<Growth> {
     let first = || looks.iter().filter(|(at, _)| *at < time / PART).map(|(_, vitals)| vitals);
     let last = || looks.iter().filter(|(at, _)| *at >= time - time / PART).map(|(_, vitals)| vitals);
-    let pair = |most: Option<u64>, least: Option<u64>| most.zip(least).context("there was no time to look");
-    let count = |(most, least): (u64, u64)| (most as usize, least as usize);
-    Ok(Growth {
-        resident: pair(first().map(|v| v.resident).max(), last().map(|v| v.resident).min())?,
-        descriptors: count(pair(
-            first().map(|v| v.descriptors as u64).max(),
-            last().map(|v| v.descriptors as u64).min(),
-        )?),
-        threads: count(pair(first().map(|v| v.threads as u64).max(), last().map(|v| v.threads as u64).min())?),
-    })
+    let memory = first().map(|vitals| vitals.resident).max().zip(last().map(|vitals| vitals.resident).min());
+    let count = |of: fn(&Vitals) -> usize| first().map(of).max().zip(last().map(of).min());
+    let growth = || {
+        Some(Growth {
+            resident: memory?,
+            descriptors: count(|vitals| vitals.descriptors)?,
+            threads: count(|vitals| vitals.threads)?,
+            tasks: count(|vitals| vitals.tasks)?,
+        })
+    };
+    growth().context("there was no time to look")
 }
 
 impl Growth {
@@ -118,6 +120,8 @@ impl Growth {
             Some("descriptors")
         } else if self.threads.1 > self.threads.0 {
             Some("threads")
+        } else if self.tasks.1 > self.tasks.0 {
+            Some("tasks")
         } else {
             None
         }
@@ -126,16 +130,19 @@ impl Growth {
 
 impl std::fmt::Display for Growth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { resident, descriptors, threads } = self;
+        let Self { resident, descriptors, threads, tasks } = self;
         write!(
             f,
-            "{} KiB resident at most at first and {} KiB at least at last, {} and {} descriptors, {} and {} threads",
+            "{} KiB resident at most at first and {} KiB at least at last, {} and {} descriptors, {} and {} threads, \
+             {} and {} tasks",
             resident.0 >> 10,
             resident.1 >> 10,
             descriptors.0,
             descriptors.1,
             threads.0,
-            threads.1
+            threads.1,
+            tasks.0,
+            tasks.1
         )
     }
 }
@@ -145,7 +152,7 @@ mod tests {
     use super::*;
 
     fn looks(at_last: Vitals) -> Vec<(Duration, Vitals)> {
-        let first = Vitals { resident: 100 << 20, descriptors: 20, threads: 5 };
+        let first = Vitals { resident: 100 << 20, descriptors: 20, threads: 5, tasks: 30 };
         (0..10).map(|second| (Duration::from_secs(second), if second < 2 { first } else { at_last })).collect()
     }
 
@@ -155,10 +162,11 @@ mod tests {
 
     #[test]
     fn what_grows_is_named_and_what_comes_and_goes_is_not() {
-        let same = Vitals { resident: 104 << 20, descriptors: 20, threads: 5 };
+        let same = Vitals { resident: 104 << 20, descriptors: 20, threads: 5, tasks: 30 };
         assert_eq!(grew(same), None);
         assert_eq!(grew(Vitals { resident: 106 << 20, ..same }), Some("memory"));
         assert_eq!(grew(Vitals { descriptors: 21, ..same }), Some("descriptors"));
         assert_eq!(grew(Vitals { threads: 6, ..same }), Some("threads"));
+        assert_eq!(grew(Vitals { tasks: 31, ..same }), Some("tasks"));
     }
 }
