@@ -24,7 +24,9 @@ impl Vitals {
         let process = Process::read(pid).context("the daemon has ended")?;
         let resident = process.resident().context("read its memory")?;
         let metrics = home.http("GET", "/metrics", None).context("ask for the metrics")?.text();
-        let tasks = metrics.lines().find_map(|line| line.strip_prefix("seawall_tasks ")?.parse::<f64>().ok());
+        let tasks = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("seawall_tasks")?.rsplit(' ').next()?.parse::<f64>().ok());
         let tasks = tasks.context("the metrics have no seawall_tasks")? as usize;
         Ok(Self { resident, descriptors: entries("fd")?, threads: entries("task")?, tasks })
     }
