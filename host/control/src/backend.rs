@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use crate::ControlError;
 use crate::bulkhead::listen;
 use crate::core::Core;
 use crate::health::{BackendHealth, BackendStatus, Condition, HealthCell, watch};
@@ -131,7 +132,11 @@ impl Backend {
     }
 
     /// Runs a task that is over before the backend is.
-    pub(crate) fn spawn(&self, core: &Core, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        core: &Core,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
         self.tasks.spawn(core.tasks.track_future(task))
     }
 
@@ -146,6 +151,13 @@ impl Backend {
     /// When its tasks have to end.
     pub(crate) async fn stopping(&self) {
         self.stop.cancelled().await;
+    }
+
+    /// Why a request that its end cut off was not answered.
+    pub(crate) fn replaced(&self, core: &Core) -> ControlError {
+        core.open().err().unwrap_or_else(|| {
+            ControlError::Conflict(format!("the backend {} was replaced or removed meanwhile: ask again", self.name))
+        })
     }
 
     /// Another one is in its place, or none: whoever waits for a call of it does so no longer than a few seconds.

@@ -63,6 +63,8 @@ impl Control {
             soft: CancellationToken::new(),
             hard: CancellationToken::new(),
             closing: AtomicBool::new(false),
+            #[cfg(test)]
+            faults: Default::default(),
         });
         for (name, driver) in backends {
             core.backends.put(Backend::new(&core, name, driver, 1));

@@ -34,6 +34,9 @@ pub(crate) struct Core {
     pub(crate) hard: CancellationToken,
     /// Requests are refused.
     pub(crate) closing: AtomicBool,
+    /// What is to go wrong with writes.
+    #[cfg(test)]
+    pub(crate) faults: crate::tests::writes::Faults,
 }
 
 impl Core {
@@ -61,7 +64,10 @@ impl Core {
             .filter_map(|write| if let Write::Event(event) = write { Some(event.clone()) } else { None })
             .collect();
         if !writes.is_empty() {
-            self.store.write(writes).await?;
+            let write = self.store.write(writes);
+            #[cfg(test)]
+            let write = self.faults.around(write);
+            write.await?;
         }
         for event in events {
             self.counts.count(&event);

@@ -15,6 +15,8 @@ use crate::probe::Fault;
 pub(crate) struct Marks {
     /// The workload of the record's incarnation is certainly not there.
     pub(crate) gone: bool,
+    /// That it is not there is what the backend says by leaving it out. It was not removed.
+    pub(crate) left_out: bool,
     /// The workload of the incarnation before is certainly not there.
     pub(crate) previous_gone: bool,
     /// An answer left the workload out; not confirmed.
@@ -127,7 +129,9 @@ impl Draft {
         self.record.restart_at = None;
         self.record.reason = None;
         self.intent = None;
-        self.marks = Marks { previous_gone: self.marks.gone || self.record.incarnation <= 1, ..Marks::default() };
+        // What was only left out is removed before the next is made: then no two run at once, should that have been untrue.
+        let gone = self.marks.gone && !self.marks.left_out;
+        self.marks = Marks { previous_gone: gone || self.record.incarnation <= 1, ..Marks::default() };
         if self.marks.previous_gone {
             self.record.handle = None;
         }

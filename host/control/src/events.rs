@@ -81,6 +81,8 @@ kinds! {
     BackendReachable = "backend.reachable",
     /// It left out so many sessions at once that it is not believed.
     BackendNotBelieved = "backend.not_believed",
+    /// An operator says that sessions which it left out are gone.
+    BackendLossConfirmed = "backend.loss_confirmed",
     /// Sessions that ran before their backend was there were met again.
     BackendAdopted = "backend.adopted",
     /// Its breaker, by what it became. While it goes to and fro between half-open and open, only the first of each.

@@ -95,12 +95,7 @@ impl Control {
             // Cancel-safe: what a removal that was cut off did is seen by the next listing.
             tokio::select! {
                 done = work => done,
-                () = backend.stopping() => Err(match core.open() {
-                    Err(closing) => closing,
-                    Ok(()) => ControlError::Conflict(format!(
-                        "the backend {} was replaced or removed meanwhile: ask again", backend.name
-                    )),
-                }),
+                () = backend.stopping() => Err(backend.replaced(&core)),
             }
         })
         .await

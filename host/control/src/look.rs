@@ -12,7 +12,7 @@ pub struct Look {
     /// What kind.
     pub kind: LookKind,
     /// Counts the looks of the backend's sweep task, of all kinds together, since the daemon started or the backend was
-    /// restarted. Absent: an act.
+    /// restarted. Absent: an act, or a look that an operator asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u64>,
     /// What it did is found by this.

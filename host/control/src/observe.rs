@@ -32,6 +32,7 @@ pub(crate) fn observed(session: &mut Draft, status: &Status, context: &Context<'
     session.marks.look = false;
     session.marks.doubt = None;
     session.marks.gone = false;
+    session.marks.left_out = false;
     if !is_live(session.record.state) && session.record.state != SessionState::Pending {
         return;
     }
@@ -80,6 +81,7 @@ pub(crate) fn vanished(session: &mut Draft, context: &Context<'_>) {
     session.marks.missing = false;
     session.marks.doubt = None;
     session.marks.gone = true;
+    session.marks.left_out = true;
     if is_live(session.record.state) {
         let message = Some("its workload is no longer there".to_owned());
         ended(session, Exit { message, ..Exit::default() }, context);

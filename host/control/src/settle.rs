@@ -218,6 +218,7 @@ fn answered(session: &mut Draft, call: &Call, status: Option<&Status>, context: 
         (Call::Remove(incarnation), _) => {
             if *incarnation == session.record.incarnation {
                 session.marks.gone = true;
+                session.marks.left_out = false;
                 session.marks.missing = false;
                 session.marks.doubt = None;
             } else {

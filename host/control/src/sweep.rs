@@ -19,6 +19,7 @@ use seawall_model::{Desired, Found, Incarnation, Key, SessionId, Status, TraceId
 use seawall_store::Write;
 use tokio::time::Instant;
 
+use crate::ControlError;
 use crate::backend::{Backend, ConditionKind, call};
 use crate::change::Change;
 use crate::config::share;
@@ -83,6 +84,11 @@ impl Sweep {
         let adopted = backend.generation > 1;
         let look = Look { kind: LookKind::Full, number: Some(0), trace_id: TraceId::random() };
         Self { core, backend, next_sweep: now, next_list: now, adopted, look }
+    }
+
+    /// One look besides those of the backend's sweep task, within the trace of whoever asks.
+    pub(crate) fn once(core: Arc<Core>, backend: Arc<Backend>, kind: LookKind) -> Self {
+        Self { look: Look { kind, number: None, trace_id: trace::current_or_new() }, ..Self::new(core, backend) }
     }
 
     /// Until the backend is stopped. The first look is at once.
@@ -260,9 +266,17 @@ impl Sweep {
         Ok(missing)
     }
 
-    /// Takes in what was seen, all changes in one write. A session that changed since, or is about to, is left out: its
-    /// worker knows better, and the next sweep comes.
+    /// Takes in what was seen. What cannot be stored is seen again by the next sweep.
     async fn take_in(&self, sights: Vec<(Question, Sight)>) {
+        if let Err(error) = self.try_take_in(sights).await {
+            // Nothing is shown that is not stored.
+            tracing::error!(backend = %self.backend.name, %error, "what a sweep saw could not be stored");
+        }
+    }
+
+    /// Takes in what was seen, all changes in one write, and gives the sessions that have changed by it. A session that
+    /// changed since, or is about to, is left out: its worker knows better, and the next sweep comes.
+    async fn try_take_in(&self, sights: Vec<(Question, Sight)>) -> Result<Vec<SessionId>, seawall_store::Error> {
         let context = self.core.context_of(&self.backend);
         let (mut writes, mut changes) = (Vec::new(), Vec::new());
         for (Question { entry, version, .. }, sight) in sights {
@@ -295,23 +309,24 @@ impl Sweep {
             changes.push(change);
         }
         if changes.is_empty() {
-            return;
+            return Ok(Vec::new());
         }
+        let changed = changes.iter().map(|change| change.entry.id.clone()).collect();
         // A task of its own: a sweep that is cut off leaves nothing that is stored and not shown.
         let keep = keep(Arc::clone(&self.core), Arc::clone(&self.backend), writes, changes);
         let keep = trace::scope(self.look.trace_id, keep);
-        if let Err(error) = self.backend.spawn(&self.core, keep).await
-            && error.is_panic()
-        {
-            std::panic::resume_unwind(error.into_panic());
+        match self.backend.spawn(&self.core, keep).await {
+            Ok(kept) => kept.map(|()| changed),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // Only a runtime that ends cancels it.
+            Err(_) => Ok(Vec::new()),
         }
     }
 
     /// Lists everything: confirms what is missing, and finds orphans.
     async fn list(&mut self) {
         // Before the listing begins: what changes while it goes on is not judged by it.
-        let missing: Vec<Question> =
-            self.questions(None).into_iter().filter(|asked| asked.entry.with(|cell| cell.marks.missing)).collect();
+        let missing = self.missing();
         let interval = spread(self.core.config.list_interval);
         match listing(&self.backend).await {
             Ok(listing) => {
@@ -359,53 +374,109 @@ impl Sweep {
         ahead.collect()
     }
 
+    /// Sessions that an answer left out.
+    fn missing(&self) -> Vec<Question> {
+        self.questions(None).into_iter().filter(|asked| asked.entry.with(|cell| cell.marks.missing)).collect()
+    }
+
     /// What is not in the listing either is gone, unless it is too much to be true.
     async fn confirm(&self, missing: Vec<Question>, listing: &Listing) {
-        let mut sights = Vec::with_capacity(missing.len());
-        let mut gone = 0;
-        for question in missing {
-            let place = (question.key.session.clone(), question.key.incarnation);
-            if let Some(workload) = listing.get(&place) {
-                sights.push((question, Sight::Found(workload.status.clone())));
-            } else {
-                // One that is to end anyway may be gone: nothing follows from believing it.
-                gone += usize::from(question.entry.with(|cell| cell.record.desired == Desired::Running));
-                sights.push((question, Sight::Gone));
-            }
-        }
-        let wanted = |cell: &Cell| is_live(cell.record.state) && cell.record.desired == Desired::Running;
-        let live = self.core.sessions.on(&self.backend.name, wanted).len();
+        let Absent { found, wanted, ended } = Absent::of(missing, listing);
+        let live = |cell: &Cell| is_live(cell.record.state) && cell.record.desired == Desired::Running;
+        let live = self.core.sessions.on(&self.backend.name, live).len();
         let config = &self.core.config;
         let most = share(live, config.missing_percent, config.missing_minimum);
-        if gone <= most {
+        // One that is to end anyway may be gone: nothing follows from believing it.
+        let mut sights: Vec<_> = found.into_iter().chain(gone(ended)).collect();
+        if wanted.len() <= most {
             self.backend.clear(ConditionKind::NotBelieved);
+            sights.extend(gone(wanted));
             self.take_in(sights).await;
             return;
         }
-        let message = format!(
-            "{gone} of its {live} running sessions are missing at once, more than is believed: they are unknown until \
-             they are met again, or stopped"
-        );
-        let why: Arc<str> = "missing together with many others, which is not believed".into();
-        let (doubted, taken): (Vec<_>, Vec<_>) = sights.into_iter().partition(|(question, sight)| {
-            matches!(sight, Sight::Gone) && question.entry.with(|cell| cell.record.desired == Desired::Running)
-        });
-        doubted.iter().for_each(|(question, _)| question.entry.doubt(&why));
-        self.take_in(taken).await;
+        let name = &self.backend.name;
+        let why: Arc<str> = format!(
+            "missing together with many others, which is not believed: `seawall backend confirm-lost {name}` says that \
+             they are gone"
+        )
+        .into();
+        wanted.iter().for_each(|question| question.entry.doubt(&why));
+        self.take_in(sights).await;
         let now = self.core.clock.now();
+        let message = format!(
+            "{} of its {live} running sessions are missing at once, more than is believed: they are unknown until they \
+             are met again, or stopped; if they are gone, say so with `seawall backend confirm-lost {name}`",
+            wanted.len()
+        );
         if self.backend.raise(ConditionKind::NotBelieved, message.clone(), now) {
-            self.core.tell(of_backend(&self.backend.name, Kind::BackendNotBelieved, now, message)).await;
+            self.core.tell(of_backend(name, Kind::BackendNotBelieved, now, message)).await;
         }
+    }
+
+    /// What an operator says is gone: sessions that an answer left out, and a listing that is begun now too, however many
+    /// they are. With `show` nothing is changed. Gives them, without those that have changed meanwhile: the next sweep
+    /// looks at these.
+    pub(crate) async fn confirm_lost(&self, show: bool) -> Result<Vec<SessionId>, ControlError> {
+        let missing = self.missing();
+        let Absent { found, wanted, ended } = Absent::of(missing, &listing(&self.backend).await?);
+        if show {
+            return Ok(wanted.into_iter().map(|question| question.entry.id.clone()).collect());
+        }
+        self.take_in(found.into_iter().chain(gone(ended)).collect()).await;
+        let count = wanted.len();
+        let lost = self.try_take_in(gone(wanted).collect()).await.map_err(ControlError::Store)?;
+        if lost.len() == count {
+            self.backend.clear(ConditionKind::NotBelieved);
+        }
+        if !lost.is_empty() {
+            let message = format!("{} sessions are taken as gone, as an operator says", lost.len());
+            let now = self.core.clock.now();
+            self.core.tell(of_backend(&self.backend.name, Kind::BackendLossConfirmed, now, message)).await;
+        }
+        Ok(lost)
     }
 }
 
+/// What a complete listing says of sessions that an answer left out before it began.
+struct Absent {
+    /// It has them.
+    found: Vec<(Question, Sight)>,
+    /// It has them not, and they are wanted to run.
+    wanted: Vec<Question>,
+    /// It has them not, and they are to end.
+    ended: Vec<Question>,
+}
+
+impl Absent {
+    fn of(missing: Vec<Question>, listing: &Listing) -> Self {
+        let mut absent = Self { found: Vec::new(), wanted: Vec::new(), ended: Vec::new() };
+        for question in missing {
+            if let Some(workload) = listing.get(&(question.key.session.clone(), question.key.incarnation)) {
+                absent.found.push((question, Sight::Found(workload.status.clone())));
+            } else if question.entry.with(|cell| cell.record.desired == Desired::Running) {
+                absent.wanted.push(question);
+            } else {
+                absent.ended.push(question);
+            }
+        }
+        absent
+    }
+}
+
+fn gone(questions: Vec<Question>) -> impl Iterator<Item = (Question, Sight)> {
+    questions.into_iter().map(|question| (question, Sight::Gone))
+}
+
 /// Stores what a sweep saw, and shows it.
-async fn keep(core: Arc<Core>, backend: Arc<Backend>, writes: Vec<Write>, changes: Vec<Change>) {
+async fn keep(
+    core: Arc<Core>,
+    backend: Arc<Backend>,
+    writes: Vec<Write>,
+    changes: Vec<Change>,
+) -> Result<(), seawall_store::Error> {
     if let Err(error) = core.write(writes).await {
-        // Nothing is shown that is not stored; the next sweep sees it again.
-        tracing::error!(backend = %backend.name, %error, "what a sweep saw could not be stored");
         backend.raise(ConditionKind::StoreFailed, error.to_string(), core.clock.now());
-        return;
+        return Err(error);
     }
     backend.clear(ConditionKind::StoreFailed);
     let context = core.context_of(&backend);
@@ -414,6 +485,7 @@ async fn keep(core: Arc<Core>, backend: Arc<Backend>, writes: Vec<Write>, change
         hand_over(&core, change, &context);
         backend.probes.changed(&entry);
     }
+    Ok(())
 }
 
 /// Moved by up to a tenth, so that backends and hosts do not fall into step.

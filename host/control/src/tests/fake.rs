@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::pending;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use seawall_backend::{Error, ExecEvent, Execution, ExecutionBackend, Info, Interface};
 use seawall_model::{
     CheckResult, CommandEnd, ExecOptions, Exit, Found, Health, Incarnation, Inspection, Key, Page, Report, SessionId,
@@ -79,6 +82,12 @@ struct World {
     /// Commands that run now, and the most that ever did at one time.
     running: (usize, usize),
     changes: usize,
+    /// What `create` was ever asked for.
+    asked: Vec<(SessionId, Incarnation)>,
+    /// Of these, those that landed after their time: they may be there beside another.
+    landed: Vec<(SessionId, Incarnation)>,
+    /// Where chaos has its numbers from; absent: from anywhere.
+    dice: Option<StdRng>,
     kill_at: Option<(usize, When)>,
     /// The host can remove workloads without it.
     expungeable: bool,
@@ -132,6 +141,18 @@ impl Fake {
     /// The next call of `function` goes so.
     pub(super) fn once(&self, function: &'static str, chaos: Chaos) {
         self.world().once.entry(function).or_default().push_back(chaos);
+    }
+
+    /// What goes wrong by chance follows from this number.
+    pub(super) fn dice(&self, seed: u64) {
+        self.world().dice = Some(StdRng::seed_from_u64(seed));
+    }
+
+    fn throw(&self, range: Range<u64>) -> u64 {
+        match &mut self.world().dice {
+            Some(dice) => dice.random_range(range),
+            None => rand::random_range(range),
+        }
     }
 
     /// Nothing goes wrong any more.
@@ -209,6 +230,20 @@ impl Fake {
         self.world().made.insert((session.clone(), incarnation), made);
     }
 
+    /// What was to be made and is not there.
+    pub(super) fn asked_and_not_there(&self) -> Vec<(SessionId, Incarnation)> {
+        let world = self.world();
+        world.asked.iter().filter(|place| !world.made.contains_key(place)).cloned().collect()
+    }
+
+    /// A create that was cut off is carried out after all.
+    pub(super) fn land_late(&self, session: &SessionId, incarnation: Incarnation) {
+        let mut world = self.world();
+        let place = (session.clone(), incarnation);
+        world.landed.push(place.clone());
+        world.make(place);
+    }
+
     /// The incarnations of a session that are there.
     pub(super) fn there(&self, session: &SessionId) -> Vec<Incarnation> {
         self.world().made.keys().filter(|(id, _)| id == session).map(|(_, incarnation)| *incarnation).collect()
@@ -247,11 +282,11 @@ impl Fake {
             Some(Chaos::Error(error)) => Err(error),
             Some(Chaos::Hang) => pending().await,
             Some(Chaos::Panic) => panic!("the test says so"),
-            Some(Chaos::Some) => match rand::random_range(0..10) {
+            Some(Chaos::Some) => match self.throw(0..10) {
                 0 => Err(Error::unavailable("chaos")),
                 1 => Ok(Some(Chaos::LoseAnswer)),
                 // Looks first, answers late: the answer is old when it comes.
-                2 | 3 => Ok(Some(Chaos::Slow(Duration::from_millis(rand::random_range(1..10))))),
+                2 | 3 => Ok(Some(Chaos::Slow(Duration::from_millis(self.throw(1..10))))),
                 _ => Ok(None),
             },
             other => Ok(other),
@@ -296,6 +331,15 @@ impl Fake {
     }
 }
 
+impl World {
+    fn make(&mut self, place: (SessionId, Incarnation)) {
+        let Plans { ends, ignores_term, started_at: says_started_at } = self.next.clone();
+        let (state, health, exit, started) = (State::Created, Health::Healthy, None, None);
+        let made = Made { state, exit, health, started, ends, ignores_term, says_started_at };
+        self.made.insert(place, made);
+    }
+}
+
 impl Made {
     fn age(&mut self) {
         if let (State::Running, Some(started), Some((after, exit))) = (self.state, self.started, &self.ends)
@@ -332,20 +376,18 @@ impl ExecutionBackend for Fake {
     }
 
     async fn create(&self, key: &Key, _name: &SessionName, _spec: &SessionSpec) -> Result<Status, Error> {
+        self.world().asked.push((key.session.clone(), key.incarnation));
         self.change("create", |world| {
             let place = (key.session.clone(), key.incarnation);
             if !world.made.contains_key(&place) {
-                if world.made.keys().any(|(id, _)| *id == key.session) {
+                if world.made.keys().any(|there| there.0 == key.session && !world.landed.contains(there)) {
                     world.violations.push(format!("{place:?} was made beside another incarnation"));
                 }
                 if world.history.contains(&place) && !world.vanished.contains(&place) {
                     world.violations.push(format!("{place:?} was made twice"));
                 }
                 world.history.push(place.clone());
-                let Plans { ends, ignores_term, started_at: says_started_at } = world.next.clone();
-                let (state, health, exit, started) = (State::Created, Health::Healthy, None, None);
-                let made = Made { state, exit, health, started, ends, ignores_term, says_started_at };
-                world.made.insert(place.clone(), made);
+                world.make(place.clone());
             }
             let made = world.made.get_mut(&place).unwrap();
             Ok(made.status((&key.session, key.incarnation)))

@@ -53,7 +53,13 @@ pub(super) type Drivers = BTreeMap<BackendName, Arc<Bulkhead<dyn ExecutionBacken
 
 /// Behind a bulkhead that stops nothing, for what is not about bulkheads.
 pub(super) fn drivers(fake: &Arc<Fake>) -> Drivers {
-    let deadlines = Deadlines { check: LONG, observe: LONG, control: LONG, long: LONG, stream: LONG };
+    drivers_with(fake, LONG)
+}
+
+/// The same, but for a deadline of each call.
+pub(super) fn drivers_with(fake: &Arc<Fake>, deadline: Duration) -> Drivers {
+    let deadlines =
+        Deadlines { check: deadline, observe: deadline, control: deadline, long: deadline, stream: deadline };
     let limit = LimitConfig { calls: 100_000, ..LimitConfig::default() };
     let breaker = BreakerConfig { failures: u32::MAX, ..BreakerConfig::default() };
     let quarantine = QuarantineConfig { faults: u32::MAX, ..QuarantineConfig::default() };

@@ -48,3 +48,18 @@ pub(super) async fn gc(
     let name = find(&api, &name)?.name;
     Ok(axum::Json(api.control.gc(&name, gc).await?).into_response())
 }
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Confirming {
+    dry_run: bool,
+}
+
+pub(super) async fn confirm_lost(
+    State(api): State<Api>,
+    Reference(name): Reference,
+    Query(query): Query<Confirming>,
+) -> Result<Response, Problem> {
+    let name = find(&api, &name)?.name;
+    Ok(axum::Json(api.control.confirm_lost(&name, query.dry_run).await?).into_response())
+}

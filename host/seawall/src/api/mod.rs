@@ -61,6 +61,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v1/backends", get(backends::list))
         .route("/v1/backends/{name}", get(backends::show))
         .route("/v1/backends/{name}/gc", post(backends::gc))
+        .route("/v1/backends/{name}/confirm-lost", post(backends::confirm_lost))
         .route("/v1/down", post(sessions::down))
         .route("/v1/reload", post(reload::reload))
         .route("/v1/version", get(health::version))

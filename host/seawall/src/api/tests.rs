@@ -161,6 +161,10 @@ async fn every_bad_request_is_a_problem_that_says_what_is_wrong() {
         (Method::POST, "/v1/backends/fake/gc?dry-run=true".to_owned()),
         (Method::POST, "/v1/backends/fake/gc?dry_run=perhaps".to_owned()),
         (Method::POST, "/v1/backends/fake/gc?dry_run=true&confirm=true".to_owned()),
+        (Method::GET, "/v1/backends/fake/confirm-lost".to_owned()),
+        (Method::POST, "/v1/backends/nobody/confirm-lost".to_owned()),
+        (Method::POST, "/v1/backends/fake/confirm-lost?dry_run=perhaps".to_owned()),
+        (Method::POST, "/v1/backends/fake/confirm-lost?confirm=true".to_owned()),
     ] {
         let shown = path.replace(&long, "x{2000}");
         let (status, problem) = daemon.send(method.clone(), &path).await;

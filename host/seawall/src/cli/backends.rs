@@ -1,4 +1,4 @@
-//! `seawall backend ls|inspect`; `gc` is in `gc.rs`.
+//! `seawall backend ls|inspect`; `gc` is in `gc.rs`, `confirm-lost` in `lost.rs`.
 
 use clap::Subcommand;
 use seawall_backend::breaker::BreakerStatus;
@@ -8,6 +8,7 @@ use seawall_model::{BackendName, Timestamp};
 use super::Global;
 use super::format::{age, facts, latency, table};
 use super::gc::Gc;
+use super::lost::ConfirmLost;
 use super::why::{breaker, permits, quarantine, short};
 use crate::client::Client;
 use crate::exit::Failure;
@@ -24,6 +25,8 @@ pub(crate) enum Backend {
     },
     /// Remove workloads that no session owns, as every sweep does; what is too much needs --confirm
     Gc(Gc),
+    /// Say that sessions are gone which a backend leaves out of its answers, and which are too many to be believed
+    ConfirmLost(ConfirmLost),
 }
 
 impl Backend {
@@ -39,6 +42,7 @@ impl Backend {
                 global.show(&status, |status| describe(status, Timestamp::now()))?;
             }
             Self::Gc(gc) => return gc.run(global, client).await,
+            Self::ConfirmLost(confirm) => return confirm.run(global, client).await,
         }
         Ok(0)
     }

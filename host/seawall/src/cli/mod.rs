@@ -11,6 +11,7 @@ mod events;
 mod format;
 mod gc;
 mod logs;
+mod lost;
 mod plugin;
 mod probe;
 mod reload;
