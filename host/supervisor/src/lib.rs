@@ -47,6 +47,9 @@ impl Outcome {
     }
 }
 
+/// How a supervisor begins to say on its standard error why the end of its session is not on record.
+pub const CANNOT_RECORD: &str = "cannot record the exit: ";
+
 /// The time now, in ms since the Unix epoch.
 pub fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();

@@ -217,6 +217,9 @@ pub fn write<R: Record>(path: &Path, record: &R, durable: bool) -> io::Result<()
     publish(&file, &draft, path, durable)
 }
 
+/// No record is as long as this.
+const RESERVED: [u8; 4096] = [0; 4096];
+
 /// A record that will be written even if the disk is full by then: its space is taken now.
 #[derive(Debug)]
 pub struct Reserved {
@@ -232,7 +235,7 @@ impl Reserved {
     pub fn new(path: &Path) -> io::Result<Self> {
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(draft_of(path))?;
-        file.write_all(&[0; 4096])?;
+        file.write_all(&RESERVED)?;
         Ok(Self { file, path: path.to_owned() })
     }
 
@@ -247,6 +250,29 @@ impl Reserved {
         self.file.set_len(bytes.len() as u64)?;
         publish(&self.file, &draft_of(&self.path), &self.path, true)
     }
+}
+
+/// A record that was written whole where its space was reserved and could not be put in its place: the writer was killed
+/// in between, or the directory could not be changed.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn left<R: Record>(path: &Path) -> io::Result<Option<R>> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
+    let mut prefix = name.to_owned();
+    prefix.push(".");
+    for entry in std::fs::read_dir(parent)? {
+        let entry = entry?;
+        let draft = entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes());
+        // While it has the length that was reserved it is not whole.
+        if draft
+            && entry.metadata()?.len() < RESERVED.len() as u64
+            && let Ok(Some(record)) = read(&entry.path())
+        {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
 }
 
 fn publish(file: &File, draft: &Path, path: &Path, durable: bool) -> io::Result<()> {
@@ -307,5 +333,18 @@ mod tests {
         let error = write(&path, &Ended::default(), true).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(read::<Ended>(&path).unwrap(), Some(first));
+    }
+    #[test]
+    fn what_was_written_whole_and_not_put_in_its_place_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("exit");
+        let ended = Ended { code: Some(3), ..Ended::default() };
+        let mut reserved = Reserved::new(&path).unwrap();
+        assert_eq!(left::<Ended>(&path).unwrap(), None, "nothing was written yet");
+        // In its place is something else.
+        std::fs::create_dir(&path).unwrap();
+        reserved.write(&ended).unwrap_err();
+        assert_eq!(left::<Ended>(&path).unwrap(), Some(ended));
+        assert_eq!(left::<Ended>(&dir.path().join("other")).unwrap(), None);
     }
 }

@@ -16,7 +16,7 @@ use seawall_supervisor::cgroup::Plan;
 use seawall_supervisor::log::{Stream, Writer};
 use seawall_supervisor::protocol::{Reply, Report, Request};
 use seawall_supervisor::record::{self, Command, Ended, Failure, Reserved, Started, User};
-use seawall_supervisor::{Outcome, RunDir, now, signal};
+use seawall_supervisor::{CANNOT_RECORD, Outcome, RunDir, now, signal};
 
 use crate::command::{self, Running};
 use crate::control::{self, Connection, Served};
@@ -350,7 +350,7 @@ impl Session {
         let _ = std::fs::remove_file(self.dir.exec());
         let until = Instant::now() + RECORD_PATIENCE;
         while let Err(error) = self.exit.write(&ended) {
-            eprintln!("seawall-supervisor: cannot record the exit: {error}");
+            eprintln!("seawall-supervisor: {CANNOT_RECORD}{error}");
             if Instant::now() >= until {
                 break;
             }

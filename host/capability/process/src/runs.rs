@@ -10,7 +10,7 @@ use rustix::fs::{Gid, OFlags, Uid};
 use seawall_backend::Error;
 use seawall_model::{Exit, Health, Incarnation, Key, SessionId, State, Status, Timestamp};
 use seawall_supervisor::record::{self, Ended, Program, Stamp, Started};
-use seawall_supervisor::{RunDir, lock, now, plain};
+use seawall_supervisor::{CANNOT_RECORD, RunDir, lock, now, plain};
 
 use crate::{Scope, tree};
 
@@ -191,7 +191,7 @@ impl Run {
     }
 
     /// As [`phase`](Self::phase), and a lost one is put to rest: what is left of its tree is killed, and the loss
-    /// recorded. Nothing can begin it again, so nothing can come between.
+    /// recorded, or the end that its supervisor could still write down. Nothing can begin it again, so nothing can come between.
     pub(crate) fn settle(&self) -> io::Result<Phase> {
         let phase = self.phase()?;
         if !matches!(phase, Phase::Lost) {
@@ -199,13 +199,29 @@ impl Run {
         }
         let plan = self.program()?.cgroup;
         plan.kill_all(Duration::from_secs(2))?;
-        let message = "nobody can say how it ended: its supervisor was killed, and what was left of it was killed too";
-        let ended = Ended { message: Some(message.to_owned()), ..Ended::default() };
+        let ended = match record::left::<Ended>(&self.dir.exit())? {
+            Some(ended) => ended,
+            None => Ended { message: Some(self.why_lost()), ..Ended::default() },
+        };
         record::write(&self.dir.exit(), &ended, true).or_else(ignore(io::ErrorKind::AlreadyExists))?;
         if let Err(error) = plan.remove(Duration::from_millis(500)) {
             tracing::warn!(%error, "a control group stays until the process is removed");
         }
         self.phase()
+    }
+
+    /// Why there is no record of its end, as far as its supervisor could say it.
+    fn why_lost(&self) -> String {
+        let trouble = self.trouble();
+        let why = trouble.rsplit_once(CANNOT_RECORD).and_then(|(_, why)| why.split("; ").next());
+        match why {
+            Some(why) => format!("nobody can say how it ended: its supervisor could not record the exit ({why})"),
+            None => {
+                "nobody can say how it ended: its supervisor was killed, or could not record the exit and say why; \
+                     what was left of it was killed too"
+                    .to_owned()
+            }
+        }
     }
 
     /// Its status, of what [`settle`](Self::settle) gave.
@@ -331,18 +347,78 @@ fn ignore(kind: io::ErrorKind) -> impl Fn(io::Error) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use seawall_model::StoreId;
+    use seawall_supervisor::record::Reserved;
 
     use super::*;
+
+    fn scope(runs: &Path) -> Scope {
+        let (store, backend) = (StoreId::random(), "process".parse().unwrap());
+        Scope { store, backend, runs: runs.to_owned(), supervisor: PathBuf::new() }
+    }
+
+    /// One that was begun, and whose supervisor is there no longer.
+    fn lost(scope: &Scope) -> Run {
+        let program = Program {
+            file: "/bin/true".into(),
+            arguments: vec!["true".into()],
+            env: Vec::new(),
+            working_dir: None,
+            user: None,
+            rlimits: Vec::new(),
+            tty: false,
+            stdin: false,
+            log: Default::default(),
+            cgroup: Default::default(),
+        };
+        let run = create(scope, &Key { session: SessionId::random(), incarnation: 1, handle: None }, &program).unwrap();
+        fs::write(run.dir.begun(), "").unwrap();
+        run
+    }
+
+    fn end(run: &Run) -> Ended {
+        let phase = run.settle().unwrap();
+        let Phase::Ended(ended, None) = phase else { panic!("{phase:?}") };
+        ended
+    }
+
+    #[test]
+    fn a_lost_end_says_what_its_supervisor_could_say_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let scope = scope(dir.path());
+
+        let killed = lost(&scope);
+        let _space = Reserved::new(&killed.dir.exit()).unwrap();
+        let end_of = end(&killed);
+        assert!(exit_of(&end_of).unknown());
+        let message = end_of.message.as_deref().unwrap();
+        assert!(message.contains("was killed, or could not record the exit"), "{message}");
+        assert_eq!(end(&killed), end_of, "it is recorded once");
+
+        let full = lost(&scope);
+        let said = "seawall-supervisor: cannot record the exit: first\nseawall-supervisor: cannot record the exit: \
+                    No space left on device (os error 28)\n";
+        fs::write(full.dir.trouble(), said).unwrap();
+        let message = "nobody can say how it ended: its supervisor could not record the exit \
+                       (No space left on device (os error 28))";
+        assert_eq!(end(&full).message.as_deref(), Some(message));
+    }
+
+    #[test]
+    fn an_end_that_was_written_down_and_not_put_in_its_place_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = lost(&scope(dir.path()));
+        let (exit, ended) = (run.dir.exit(), Ended { code: Some(7), at: Some(1), ..Ended::default() });
+        // Killed just before it would have been renamed: here something is in the way.
+        fs::create_dir(&exit).unwrap();
+        Reserved::new(&exit).unwrap().write(&ended).unwrap_err();
+        fs::remove_dir(&exit).unwrap();
+        assert_eq!(end(&run), ended);
+    }
 
     #[test]
     fn what_a_kill_left_of_a_create_or_a_remove_is_swept_away_and_runs_are_not() {
         let dir = tempfile::tempdir().unwrap();
-        let scope = Scope {
-            store: StoreId::random(),
-            backend: "process".parse().unwrap(),
-            runs: dir.path().to_owned(),
-            supervisor: PathBuf::new(),
-        };
+        let scope = scope(dir.path());
         let (empty, runs) = (SessionId::random(), SessionId::random());
         fs::create_dir(dir.path().join(empty.as_str())).unwrap();
         fs::create_dir(dir.path().join(format!("{NEW}process.{empty}-1"))).unwrap();
