@@ -26,10 +26,7 @@ fn agrees(house: &House) -> Vec<Arc<str>> {
 #[tokio::test(start_paused = true)]
 async fn a_list_is_made_once_and_again_of_what_changed() {
     let house = House::new().await;
-    let one = house.running(restarting("always")).await;
-    // Lists are in the order of ages.
-    house.later(Duration::from_secs(1)).await;
-    let other = house.running(restarting("never")).await;
+    let (one, other) = (house.running(restarting("always")).await, house.running(restarting("never")).await);
     house.later(Duration::from_secs(10)).await;
     let before = agrees(&house);
     let again = agrees(&house);
