@@ -67,6 +67,7 @@ impl BreakerConfig {
 
 /// The state that others see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
     /// Calls flow.
@@ -101,8 +102,10 @@ pub enum Verdict {
 
 /// A call that the backend did not answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Failure {
     /// What was called.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub function: Cow<'static, str>,
     /// The session that the call was about, if it was about one and its plugin failed rather than the engine. A failure
     /// that one session explains counts once however often that session repeats it.
@@ -114,14 +117,17 @@ pub struct Failure {
 
 /// A breaker as `backend inspect` and `why` show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct BreakerStatus {
     /// The state now.
     pub state: BreakerState,
     /// For so long.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub lasted: Duration,
     /// While it is open: the next call is let in after this.
     #[serde(default, with = "humantime_serde::option", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<seawall_model::schema::Span>))]
     pub retry_after: Option<Duration>,
     /// While it is closed: failures in a row, each session's counted once.
     pub failures: u32,

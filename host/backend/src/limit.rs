@@ -138,6 +138,7 @@ impl fmt::Display for Full {
 
 /// What the permits of one kind have seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PoolStats {
     /// How many there are.
     pub permits: usize,
@@ -151,6 +152,7 @@ pub struct PoolStats {
 
 /// What a limit has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LimitStats {
     /// Calls.
     pub calls: PoolStats,

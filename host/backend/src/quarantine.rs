@@ -56,8 +56,10 @@ impl QuarantineConfig {
 
 /// A function and a session that are left alone, as `why` and `backend inspect` show them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Quarantined {
     /// The function.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub function: Cow<'static, str>,
     /// The session.
     pub session: SessionId,
@@ -65,6 +67,7 @@ pub struct Quarantined {
     pub faults: u32,
     /// The function is asked about the session again after this.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub left: Duration,
     /// The newest of the faults.
     pub reason: String,

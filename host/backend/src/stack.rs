@@ -93,6 +93,7 @@ pub struct Bulkhead<B: ?Sized> {
 
 /// A bulkhead as `backend inspect` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct BulkheadStatus {
     /// Whether calls are let in.
     pub breaker: BreakerStatus,

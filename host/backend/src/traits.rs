@@ -13,6 +13,7 @@ use crate::{Error, Execution, LogStream};
 
 /// An optional interface, found by what a backend exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Interface {
     /// `logs.open`.
@@ -36,6 +37,7 @@ impl Interface {
 
 /// Who a backend is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Info {
     /// The plugin's own name, which need not be the configured one.
     pub name: String,

@@ -23,6 +23,7 @@ pub enum Gc {
 
 /// What a clean-up found, and did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Cleanup {
     /// Where.
     pub backend: BackendName,
@@ -45,6 +46,7 @@ impl Cleanup {
 
 /// A workload that no session owns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Orphan {
     /// Whose it says it is.
     pub session: SessionId,
@@ -63,6 +65,7 @@ pub struct Orphan {
 
 /// What became of an orphan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
     /// Left alone: two complete listings must have it, and the grace must be over.

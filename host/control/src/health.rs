@@ -27,6 +27,7 @@ use crate::worker::kick;
 
 /// How well a backend can be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum BackendHealth {
     /// Answers, and soon enough.
@@ -71,6 +72,7 @@ impl fmt::Display for BackendHealth {
 
 /// Something about a backend that an operator should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Condition {
     /// A stable word: `sweep_failed`, `answer_not_believed`.
     pub kind: String,
@@ -85,6 +87,7 @@ pub struct Condition {
 
 /// A backend, as `GET /v1/backends/{name}` and `backend inspect --json` give it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct BackendStatus {
     /// As configured.
     pub name: BackendName,
@@ -101,6 +104,7 @@ pub struct BackendStatus {
     pub checked_at: Option<Timestamp>,
     /// How long the last check took.
     #[serde(default, with = "humantime_serde::option", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<seawall_model::schema::Span>))]
     pub latency: Option<Duration>,
     /// How the last check failed. Absent: it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,6 +125,7 @@ pub struct BackendStatus {
     pub swept_by: Option<Look>,
     /// How long that took.
     #[serde(default, with = "humantime_serde::option", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<seawall_model::schema::Span>))]
     pub sweep_took: Option<Duration>,
     /// What an operator should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

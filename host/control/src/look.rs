@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// One look at a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Look {
     /// What kind.
     pub kind: LookKind,
@@ -21,6 +22,7 @@ pub struct Look {
 
 /// What a look was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LookKind {
     /// The sweep of every session of the backend that may have changed.

@@ -13,6 +13,7 @@ use crate::sweep::Sweep;
 
 /// Sessions whose workload is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Lost {
     /// Where.
     pub backend: BackendName,

@@ -19,6 +19,7 @@ use crate::{BackendHealth, BackendStatus};
 
 /// Every backend as it was at one instant: `GET /v1/backends`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Overview {
     /// What it comes to.
     pub summary: Summary,
@@ -31,6 +32,7 @@ pub struct Overview {
 
 /// How all backends together are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Summary {
     /// In a word.
     pub phase: Phase,
@@ -46,6 +48,7 @@ pub struct Summary {
 
 /// How all backends together are, in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// A backend had no check yet.
@@ -81,6 +84,7 @@ impl fmt::Display for Phase {
 
 /// Something about one backend that an operator should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct BackendCondition {
     /// Which.
     pub backend: BackendName,

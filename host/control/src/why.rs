@@ -25,6 +25,7 @@ use crate::{BackendHealth, Condition};
 
 /// Why a session is as it is: `GET /v1/sessions/{id}/why`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Why {
     /// Its id.
     pub session: SessionId,
@@ -65,6 +66,7 @@ pub struct Why {
 
 /// What is known of the workload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Observed {
     /// The state as users see it.
     pub state: SessionState,
@@ -86,6 +88,7 @@ pub struct Observed {
 
 /// What a probe last came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LastProbe {
     /// Which.
     pub probe: Role,
@@ -104,6 +107,7 @@ pub struct LastProbe {
 
 /// What a probe came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProbeResult {
     /// The session answered well.
@@ -127,6 +131,7 @@ impl LastProbe {
 
 /// An open intent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct OpenAct {
     /// What.
     pub act: Act,
@@ -138,6 +143,7 @@ pub struct OpenAct {
 
 /// A try that failed or was not let in, and the next one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Retry {
     /// Tries that failed in a row. One that was not let in is none.
     pub failed: u32,
@@ -148,6 +154,7 @@ pub struct Retry {
 
 /// The restart policy and its budget.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Restart {
     /// As in the spec.
     pub policy: RestartPolicy,
@@ -165,6 +172,7 @@ pub struct Restart {
 
 /// The backend of a session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct WhyBackend {
     /// Its name.
     pub name: BackendName,
@@ -175,6 +183,7 @@ pub struct WhyBackend {
 
 /// What is known of a backend that is configured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct KnownBackend {
     /// How well it can be used.
     pub health: BackendHealth,
@@ -199,6 +208,7 @@ pub struct KnownBackend {
 
 /// Something that went wrong in a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LastError {
     /// When it did so last.
     pub at: Timestamp,

@@ -8,6 +8,7 @@ use crate::Timestamp;
 
 /// How a workload ended. Without code and signal nobody can say: never 0, never -1.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Exit {
     /// What the first process returned, 0 to 255.
     pub code: Option<u8>,

@@ -9,6 +9,7 @@ use crate::{Network, Protocol, Secret, SessionSpec};
 
 /// How health is found out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum HealthCheck {
     /// Not at all, whatever the image says: running is healthy.
@@ -19,22 +20,27 @@ pub enum HealthCheck {
 
 /// A command whose exit code is the health.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HealthCommand {
     /// Program and arguments.
     pub command: Vec<String>,
     /// Between two checks.
     #[serde(with = "humantime_serde", default = "thirty_seconds")]
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Span))]
     pub interval: Duration,
     /// A check that takes longer failed.
     #[serde(with = "humantime_serde", default = "thirty_seconds")]
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Span))]
     pub timeout: Duration,
     /// Failures this soon after the start do not count.
     #[serde(with = "humantime_serde", default)]
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Span))]
     pub start_period: Duration,
     /// Between two checks until the start period is over or one has passed. Absent: what the engine does then, and
     /// [`interval`](Self::interval) where the host checks.
     #[serde(with = "humantime_serde::option", default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<crate::schema::Span>))]
     pub start_interval: Option<Duration>,
     /// This many failures in a row make it unhealthy.
     #[serde(default = "three")]
@@ -63,6 +69,7 @@ fn one() -> u32 {
 
 /// What the host asks a session that runs, and what follows from the answers; as in Kubernetes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Probes {
     /// Until it has passed, the other two wait. If it fails, the session is started again by its restart policy.
@@ -99,18 +106,22 @@ impl Probes {
 
 /// One probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Probe {
     /// What is asked.
     pub check: ProbeCheck,
     /// From the beginning of one to that of the next. Default 10 s.
     #[serde(with = "humantime_serde", default = "ten_seconds")]
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Span))]
     pub interval: Duration,
     /// An answer that takes longer is a failure. Default 1 s.
     #[serde(with = "humantime_serde", default = "one_second")]
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Span))]
     pub timeout: Duration,
     /// From the start of the session to the first. Default 0.
     #[serde(with = "humantime_serde", default, skip_serializing_if = "Duration::is_zero")]
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Span))]
     pub initial_delay: Duration,
     /// So many failures in a row are needed. Default 3.
     #[serde(default = "three")]
@@ -136,6 +147,7 @@ impl Probe {
 
 /// What a probe asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProbeCheck {
     /// A command in the session; 0 is success.
@@ -148,6 +160,7 @@ pub enum ProbeCheck {
 
 /// A command in the session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ExecCheck {
     /// Program and arguments.
@@ -156,9 +169,11 @@ pub struct ExecCheck {
 
 /// A request to a port of the session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HttpCheck {
     /// What the session listens on.
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 65535))]
     pub port: u16,
     /// Path and query. Default `/`.
     #[serde(default = "root")]
@@ -174,9 +189,11 @@ fn root() -> String {
 
 /// A connection to a port of the session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TcpCheck {
     /// What the session listens on.
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 65535))]
     pub port: u16,
 }
 

@@ -24,9 +24,10 @@ impl InvalidName {
 }
 
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $valid:expr) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $pattern:literal, $valid:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String, pattern = $pattern))]
         #[serde(transparent)]
         pub struct $name(Arc<str>);
 
@@ -68,7 +69,7 @@ macro_rules! text_id {
 
 text_id!(
     /// Names a session for ever: 16 lower-case hexadecimal digits, chosen at random by the host.
-    SessionId, "session id", "16 lower-case hexadecimal digits", |t| is_hex(t, 16)
+    SessionId, "session id", "16 lower-case hexadecimal digits", "^[0-9a-f]{16}$", |t| is_hex(t, 16)
 );
 
 text_id!(
@@ -77,6 +78,7 @@ text_id!(
     SessionName,
     "session name",
     "2 to 63 characters of a-z A-Z 0-9 _ . - that begin with a letter or digit",
+    "^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,62}$",
     |t| (2..=63).contains(&t.len())
         && t.starts_with(|c: char| c.is_ascii_alphanumeric())
         && t.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
@@ -87,6 +89,7 @@ text_id!(
     BackendName,
     "backend name",
     "1 to 32 characters of a-z 0-9 - that begin with a letter",
+    "^[a-z][a-z0-9-]{0,31}$",
     |t| (1..=32).contains(&t.len())
         && t.starts_with(|c: char| c.is_ascii_lowercase())
         && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
@@ -95,7 +98,7 @@ text_id!(
 text_id!(
     /// Born with a data directory: 8 lower-case hexadecimal digits. It is part of the name and the stamp of every
     /// workload, so that two daemons on one engine never take each other's for their own.
-    StoreId, "store id", "8 lower-case hexadecimal digits", |t| is_hex(t, 8)
+    StoreId, "store id", "8 lower-case hexadecimal digits", "^[0-9a-f]{8}$", |t| is_hex(t, 8)
 );
 
 fn is_hex(text: &str, digits: usize) -> bool {

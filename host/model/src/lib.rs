@@ -8,6 +8,8 @@ mod health;
 mod id;
 mod redact;
 mod redactor;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod session;
 mod signal;
 mod spec;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// A text that `Debug` and `Display` do not give away. Serialising does: the store needs it. What is shown to users
 /// goes through [`SessionSpec::redacted`](crate::SessionSpec::redacted) first.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String))]
 #[serde(transparent)]
 pub struct Secret(Box<str>);
 

@@ -8,6 +8,7 @@ use crate::{BackendName, Exit, Health, Incarnation, SessionId, SessionSpec, Time
 
 /// What the user wants of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Desired {
     /// Run, and be brought back by the restart policy.
@@ -32,6 +33,7 @@ pub enum Desired {
 ///   unknown: the backend cannot be asked now; `Session::last_state` says what was known before.
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SessionState {
     /// Wanted, not made yet.
@@ -97,6 +99,7 @@ impl fmt::Display for SessionState {
 
 /// A session, as `GET /v1/sessions/{id}` and `inspect --json` give it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Session {
     /// Its id.
     pub id: SessionId,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A Linux signal, 1 to 64. Reads as `TERM`, `SIGTERM` or `15`; writes as `SIGTERM`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String, examples("SIGTERM")))]
 pub struct Signal(u8);
 
 /// Not a signal.

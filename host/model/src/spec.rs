@@ -14,6 +14,7 @@ use crate::{BackendName, Cpus, HealthCheck, Probes, Secret, SessionName, Signal,
 
 /// What a session is asked to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SessionSpec {
     /// Which backend runs it.
@@ -68,6 +69,7 @@ pub struct SessionSpec {
     pub stop_signal: Option<Signal>,
     /// How long after the stop signal it is killed. Absent: 10 s.
     #[serde(default, with = "humantime_serde::option", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<crate::schema::Span>))]
     pub stop_grace: Option<Duration>,
     /// What happens when it ends by itself.
     #[serde(default)]
@@ -87,6 +89,7 @@ pub struct SessionSpec {
     pub logs: LogLimits,
     /// Fields of the backend's own, checked against its schema.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    #[cfg_attr(feature = "schema", schema(value_type = std::collections::BTreeMap<String, serde_json::Value>))]
     pub options: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -271,6 +274,7 @@ fn is_absolute(path: &str) -> bool {
 
 /// One field that cannot be as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = FieldProblem))]
 pub struct Problem {
     /// Path in the spec: `resources.memory`.
     pub field: String,
@@ -352,6 +356,7 @@ impl<'de> Deserialize<'de> for RestartPolicy {
 
 /// Where a mount comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum MountSource {
     /// An absolute path of the host.
@@ -364,6 +369,7 @@ pub enum MountSource {
 
 /// Something of the host's, or memory, in the session's file system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, from = "MountAsWritten")]
 pub struct Mount {
     /// Where it comes from.
@@ -371,9 +377,11 @@ pub struct Mount {
     /// Absolute path in the session.
     pub target: String,
     /// Absent: it is, but for memory, which would be of no use.
+    #[cfg_attr(feature = "schema", schema(required = false))]
     pub read_only: bool,
     /// What the backend knows of mounts besides.
     #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    #[cfg_attr(feature = "schema", schema(value_type = std::collections::BTreeMap<String, serde_json::Value>, required = false))]
     pub options: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -404,6 +412,7 @@ impl From<MountAsWritten> for Mount {
 
 /// Limits over the whole session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Resources {
     /// Hard limit.
@@ -428,6 +437,7 @@ impl Resources {
 
 /// One limit of setrlimit(2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Ulimit {
     /// `nofile`, `nproc`, `core`, ...
@@ -440,6 +450,7 @@ pub struct Ulimit {
 
 /// A network that has a name, and how the session is on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Attachment {
     /// The network's name.
@@ -449,11 +460,13 @@ pub struct Attachment {
     pub aliases: Vec<String>,
     /// What the backend knows of attachments besides.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    #[cfg_attr(feature = "schema", schema(value_type = std::collections::BTreeMap<String, serde_json::Value>))]
     pub options: serde_json::Map<String, serde_json::Value>,
 }
 
 /// What the session's network reaches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Network {
     /// What the host reaches.
@@ -468,6 +481,7 @@ pub enum Network {
 
 /// Of a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// TCP.
@@ -479,15 +493,19 @@ pub enum Protocol {
 
 /// A port of the session published on the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Port {
     /// What the session listens on.
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 65535))]
     pub container: u16,
     /// Absent: any free one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(maximum = 65535))]
     pub host: Option<u16>,
     /// Absent: loopback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub address: Option<std::net::IpAddr>,
     /// Absent: TCP.
     #[serde(default)]
@@ -496,6 +514,7 @@ pub struct Port {
 
 /// Bounds on a session's log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LogLimits {
     /// Of one file.

@@ -19,6 +19,7 @@ pub struct Key {
 
 /// What the engine says of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Made, never started.
@@ -42,6 +43,7 @@ impl State {
 
 /// Health of a running workload (A2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
     /// Passes its check, or has none.
@@ -144,6 +146,7 @@ pub struct Page {
 
 /// What a backend answers to `check`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Report {
     /// Version of the engine behind it.
     pub version: String,
@@ -227,6 +230,7 @@ pub enum CommandEnd {
 
 /// How a health check that an engine made went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CheckResult {
     /// When it ended.
     pub at: Timestamp,

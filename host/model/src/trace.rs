@@ -11,6 +11,7 @@ use crate::InvalidName;
 /// Names a trace: everything that a request, a sweep, a check or a worker did for one cause. As in W3C Trace Context: 16
 /// bytes that are not all zero, written as 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String, pattern = "^[0-9a-f]{32}$"))]
 pub struct TraceId(NonZeroU128);
 
 impl TraceId {

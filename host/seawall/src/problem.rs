@@ -3,11 +3,15 @@
 //! Every error of the parts below is turned into a [`Problem`] here, and [`Kind::status`] is the one place that gives
 //! it an HTTP status. The exit codes of the command line are given in [`crate::exit`].
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use seawall_backend::{Error as BackendError, Fault, FaultKind};
 use seawall_model::{InvalidSpec, TraceId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::app::StartError;
 use crate::exit::chain;
@@ -194,13 +198,34 @@ impl<'de> Deserialize<'de> for Kind {
     }
 }
 
+impl PartialSchema for Kind {
+    fn schema() -> RefOr<utoipa::openapi::Schema> {
+        let table: Vec<_> =
+            Self::ALL.iter().map(|kind| format!("| `{}` | {} |", kind.as_str(), kind.status())).collect();
+        let description = format!(
+            "What kind of problem it is, behind `{TYPE_PREFIX}`: a stable word that programs may act on. Newer daemons may \
+             have more.\n\n| kind | status |\n|---|---|\n{}",
+            table.join("\n")
+        );
+        let text = ObjectBuilder::new().schema_type(Type::String).description(Some(description));
+        text.pattern(Some(format!("^{TYPE_PREFIX}[a-z_]+$"))).into()
+    }
+}
+
+impl ToSchema for Kind {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("ProblemKind")
+    }
+}
+
 /// The document, `application/problem+json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Problem {
     /// What kind.
     #[serde(rename = "type")]
     pub(crate) kind: Kind,
     /// The kind in words.
+    #[schema(value_type = String)]
     pub(crate) title: Box<str>,
     /// The HTTP status, again.
     pub(crate) status: u16,
@@ -214,6 +239,7 @@ pub(crate) struct Problem {
     pub(crate) retry_after_ms: Option<u64>,
     /// What cut the plugin's call off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<FaultDetail>)]
     pub(crate) fault: Option<Box<FaultDetail>>,
     /// Within which trace it was met: lines of the daemon's log carry it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -221,7 +247,7 @@ pub(crate) struct Problem {
 }
 
 /// What cut a plugin's call off.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct FaultDetail {
     /// `trap`, `fuel`, `memory`, `deadline`, `limit`, `bad_answer`, `instantiate`, `pool_full` or `internal`.
     pub(crate) kind: String,

@@ -27,7 +27,7 @@ use crate::config::{Backend, ConfigError, Settings};
 use crate::loading::{Loaded, Loader};
 
 /// What a reload did, by backend: `POST /v1/reload`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub(crate) struct Reloaded {
     /// They are there from now on.
     pub(crate) added: Vec<BackendName>,

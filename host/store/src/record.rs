@@ -70,6 +70,7 @@ pub struct Intent {
 
 /// An act on a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Act {
     /// Make the workload.
@@ -102,6 +103,7 @@ pub enum Act {
 
 /// Something that happened, as the journal keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Event {
     /// Grows by one with each event; never used twice.
     pub id: u64,

@@ -4,18 +4,21 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use seawall_model::{SessionState, Signal};
+use seawall_model::{Session, SessionState, Signal};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::extract::{Query, Reference};
+use super::openapi::OfSession;
 use super::sessions::{Goal, LONGEST_HOLD, bounded, hold};
 use super::{Api, Until};
 use crate::problem::Problem;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Killing {
-    /// What is sent.
+    /// What is sent. Default: SIGKILL.
     signal: Signal,
     /// Answer when the session is over.
     wait: bool,
@@ -27,6 +30,15 @@ impl Default for Killing {
     }
 }
 
+/// Send a session a signal: SIGKILL, unless another is named.
+#[utoipa::path(
+    post, path = "/v1/sessions/{id}/kill", operation_id = "kill_session",
+    tag = "sessions", params(OfSession, Killing),
+    responses(
+        (status = 200, body = Session),
+        (status = 202, description = "Not over yet, and it was waited long enough", body = Session)
+    )
+)]
 pub(super) async fn kill(
     State(api): State<Api>,
     Reference(id): Reference,
@@ -40,16 +52,27 @@ pub(super) async fn kill(
     }
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Restarting {
     /// Answer when the next incarnation runs, has ended, or could not be started for now.
     wait: bool,
-    /// How long after the stop signal it is killed.
+    /// So long after the stop signal it is killed; at most 1h. Default: as in its spec.
     #[serde(with = "humantime_serde::option")]
+    #[param(value_type = Option<seawall_model::schema::Span>)]
     grace: Option<Duration>,
 }
 
+/// Stop a session, if it runs, and start it again.
+#[utoipa::path(
+    post, path = "/v1/sessions/{id}/restart", operation_id = "restart_session",
+    tag = "sessions", params(OfSession, Restarting),
+    responses(
+        (status = 200, body = Session),
+        (status = 202, description = "Not so yet, and it was waited long enough", body = Session)
+    )
+)]
 pub(super) async fn restart(
     State(api): State<Api>,
     Reference(id): Reference,

@@ -6,6 +6,8 @@ use seawall_control::EVENT_KINDS;
 use seawall_model::{BackendName, SessionName, Timestamp};
 use seawall_store::EventFilter;
 
+use utoipa::IntoParams;
+
 use super::respond::shown;
 use crate::config::{nearest, suggest};
 use crate::problem::{Kind, Problem};
@@ -23,6 +25,33 @@ pub(super) struct EventQuery {
     pub(super) limit: Option<usize>,
     /// Which.
     pub(super) filter: EventFilter,
+}
+
+/// The same as parameters of an address, for the description of the API.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by the derive")]
+pub(super) struct Parameters {
+    /// Go on with what happens later. Not with `until`, and not for a page.
+    #[param(default = false)]
+    follow: Option<bool>,
+    /// Only what came after the event with this id, or at or after this RFC 3339 time.
+    #[param(example = "17")]
+    since: Option<String>,
+    /// Only what happened before.
+    until: Option<Timestamp>,
+    /// Only the last so many of what happened.
+    tail: Option<u64>,
+    /// At most so many on a page; only for pages.
+    #[param(minimum = 1, maximum = 1000, default = 500)]
+    limit: Option<u64>,
+    /// Only those of this session: an id, the beginning of one, or a name. May be given several times.
+    session: Option<Vec<String>>,
+    /// Only those of this backend. May be given several times.
+    backend: Option<Vec<BackendName>>,
+    /// Only those whose kind begins so. May be given several times.
+    #[param(example = "session.")]
+    kind: Option<Vec<String>>,
 }
 
 /// The largest page.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::stream;
@@ -21,10 +21,11 @@ use seawall_store::{Event, EventFilter};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 use super::Api;
-use super::event_query::EventQuery;
-use super::extract::Query;
+use super::event_query::{EventQuery, Parameters};
+use super::extract::{Query, accepts};
 use crate::problem::{Kind, Problem};
 
 /// So many events are read from the journal at once.
@@ -40,7 +41,8 @@ pub(crate) struct Missed {
 }
 
 /// A page of the journal.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EventPage)]
 struct Page {
     /// Oldest first.
     events: Vec<Event>,
@@ -52,6 +54,20 @@ struct Page {
     missed: u64,
 }
 
+/// What happened, and what happens.
+///
+/// Server-sent events, or with `Accept: application/json` a page. See "Events" in the description of the API.
+#[utoipa::path(
+    get, path = "/v1/events", operation_id = "events", tag = "events",
+    params(
+        Parameters,
+        ("Last-Event-ID" = Option<u64>, Header, description = "Goes before `since`: everything up to there was seen"),
+    ),
+    responses((
+        status = 200, description = "The events",
+        content((String = "text/event-stream"), (Page = "application/json"))
+    ))
+)]
 pub(super) async fn open(
     State(api): State<Api>,
     headers: HeaderMap,
@@ -80,12 +96,7 @@ pub(super) async fn open(
 
 /// JSON only for those who ask for it, and not for an event stream besides.
 fn wants_json(headers: &HeaderMap) -> bool {
-    let accepts = |wanted: &str| {
-        let mut listed =
-            headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-        listed.any(|media| media.split(';').next().unwrap_or(media).trim().eq_ignore_ascii_case(wanted))
-    };
-    accepts("application/json") && !accepts("text/event-stream")
+    accepts(headers, "application/json") && !accepts(headers, "text/event-stream")
 }
 
 async fn page(api: &Api, query: EventQuery) -> Result<Page, Problem> {

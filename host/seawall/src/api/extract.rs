@@ -1,7 +1,8 @@
 //! Reads requests, and names the field at fault.
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -89,6 +90,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
             }
         }
     }
+}
+
+/// Whether a media type is asked for by name.
+pub(super) fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
+    let mut listed =
+        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    listed.any(|media| media.split(';').next().unwrap_or(media).trim().eq_ignore_ascii_case(wanted))
 }
 
 /// The one parameter of an address: an id, a prefix or a name, as it was written.

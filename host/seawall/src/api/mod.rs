@@ -1,8 +1,8 @@
 //! The HTTP API, version 1, on a Unix socket.
 //!
-//! [`server`] owns the listener and every connection, and joins them; [`router`] says what stands where; one file a
-//! group of addresses. Every error is a problem document (see [`crate::problem`]), those of axum and of the address
-//! space itself included.
+//! [`server`] owns the listener and every connection, and joins them; [`routes`] says what stands where, and
+//! `/openapi.json` is made of it (see [`openapi`]); one file a group of addresses. Every error is a problem document (see
+//! [`crate::problem`]), those of axum and of the address space itself included.
 //!
 //! Deliberately absent: decisions about sessions. A handler reads the request, asks [`Control`], and writes the answer.
 //! `axum` is named in this folder only.
@@ -15,6 +15,7 @@ mod extract;
 mod frame;
 mod health;
 mod logs;
+mod openapi;
 mod reload;
 mod respond;
 mod server;
@@ -30,8 +31,10 @@ mod until;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::routing::{get, post};
+use axum::routing::get;
 use bytes::Bytes;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub(crate) use events::Missed;
 pub(crate) use frame::{Frame, FrameReader, header as frame_header};
@@ -43,31 +46,35 @@ pub(crate) use until::Until;
 /// The largest body that is read.
 pub(crate) const MAX_BODY: usize = 1 << 20;
 
-/// What stands where.
+/// What stands where, with the description of each: nothing stands anywhere that is not described.
+fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(openapi::frame())
+        .routes(routes!(sessions::list, sessions::create))
+        .routes(routes!(sessions::show, sessions::remove))
+        .routes(routes!(sessions::start))
+        .routes(routes!(sessions::stop))
+        .routes(routes!(acts::kill))
+        .routes(routes!(acts::restart))
+        .routes(routes!(sessions::wait))
+        .routes(routes!(logs::open))
+        .routes(routes!(sessions::why))
+        .routes(routes!(events::open))
+        .routes(routes!(backends::list))
+        .routes(routes!(backends::show))
+        .routes(routes!(backends::gc))
+        .routes(routes!(backends::confirm_lost))
+        .routes(routes!(sessions::down))
+        .routes(routes!(reload::reload))
+        .routes(routes!(health::version))
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+        .routes(routes!(openapi::show))
+}
+
+/// The API over this state.
 pub(crate) fn router(api: Api) -> Router {
-    let sessions = Router::new()
-        .route("/", get(sessions::list).post(sessions::create))
-        .route("/{id}", get(sessions::show).delete(sessions::remove))
-        .route("/{id}/start", post(sessions::start))
-        .route("/{id}/stop", post(sessions::stop))
-        .route("/{id}/kill", post(acts::kill))
-        .route("/{id}/restart", post(acts::restart))
-        .route("/{id}/wait", get(sessions::wait))
-        .route("/{id}/logs", get(logs::open))
-        .route("/{id}/why", get(sessions::why));
-    Router::new()
-        .nest("/v1/sessions", sessions)
-        .route("/v1/events", get(events::open))
-        .route("/v1/backends", get(backends::list))
-        .route("/v1/backends/{name}", get(backends::show))
-        .route("/v1/backends/{name}/gc", post(backends::gc))
-        .route("/v1/backends/{name}/confirm-lost", post(backends::confirm_lost))
-        .route("/v1/down", post(sessions::down))
-        .route("/v1/reload", post(reload::reload))
-        .route("/v1/version", get(health::version))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
+    Router::from(routes())
         .fallback(respond::no_such_address)
         .method_not_allowed_fallback(respond::no_such_method)
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))

@@ -7,16 +7,19 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use seawall_control::{ControlError, Glance};
+use seawall_control::{ControlError, Glance, Why};
 use seawall_model::{BackendName, Incarnation, Session, SessionId, SessionSpec};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::extract::{Json, Query, Reference};
+use super::openapi::OfSession;
 use super::{Api, Until};
 use crate::problem::{Kind, Problem};
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Filter {
     /// Those that are over as well.
     all: bool,
@@ -24,6 +27,11 @@ pub(super) struct Filter {
     backend: Option<BackendName>,
 }
 
+/// Sessions, oldest first.
+#[utoipa::path(
+    get, path = "/v1/sessions", operation_id = "list_sessions",
+    tag = "sessions", params(Filter), responses((status = 200, body = [Session]))
+)]
 pub(super) async fn list(State(api): State<Api>, Query(filter): Query<Filter>) -> Result<Response, Problem> {
     let wanted = |session: Glance<'_>| {
         (filter.all || !session.state.is_final())
@@ -49,15 +57,29 @@ fn json_array(documents: &[Arc<str>]) -> impl IntoResponse + use<> {
     ([(CONTENT_TYPE, "application/json")], body)
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Creating {
     /// Answer when the session runs, has ended, or could not be started for now.
     wait: bool,
+    /// Wait no longer; at most 60s. Default 30s.
     #[serde(with = "humantime_serde::option")]
+    #[param(value_type = Option<seawall_model::schema::Span>)]
     timeout: Option<Duration>,
 }
 
+/// Make a session and start it.
+///
+/// What is refused leaves nothing behind; with `wait` that includes a refusal by the backend.
+#[utoipa::path(
+    post, path = "/v1/sessions", operation_id = "create_session",
+    tag = "sessions", params(Creating), request_body = SessionSpec,
+    responses((
+        status = 201, description = "It is wanted, and stored", body = Session,
+        headers(("Location" = String, description = "Its address"))
+    ))
+)]
 pub(super) async fn create(
     State(api): State<Api>,
     Query(query): Query<Creating>,
@@ -95,11 +117,21 @@ async fn made(api: &Api, session: Session, timeout: Duration) -> Result<Session,
     }
 }
 
+/// One session.
+#[utoipa::path(
+    get, path = "/v1/sessions/{id}", operation_id = "show_session",
+    tag = "sessions", params(OfSession), responses((status = 200, body = Session))
+)]
 pub(super) async fn show(State(api): State<Api>, Reference(id): Reference) -> Result<Response, Problem> {
     let id = api.control.resolve(&id)?;
     Ok(axum::Json(find(&api, &id)?).into_response())
 }
 
+/// Why a session is as it is.
+#[utoipa::path(
+    get, path = "/v1/sessions/{id}/why", operation_id = "explain_session",
+    tag = "sessions", params(OfSession), responses((status = 200, body = Why))
+)]
 pub(super) async fn why(State(api): State<Api>, Reference(id): Reference) -> Result<Response, Problem> {
     let id = api.control.resolve(&id)?;
     let mut why = api.control.why(&id).ok_or_else(|| ControlError::NoSuchSession(id.to_string()))?;
@@ -107,12 +139,23 @@ pub(super) async fn why(State(api): State<Api>, Reference(id): Reference) -> Res
     Ok(axum::Json(why).into_response())
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Starting {
+    /// Answer when the session runs, has ended, or could not be started for now.
     wait: bool,
 }
 
+/// Start a session that is over.
+#[utoipa::path(
+    post, path = "/v1/sessions/{id}/start", operation_id = "start_session",
+    tag = "sessions", params(OfSession, Starting),
+    responses(
+        (status = 200, body = Session),
+        (status = 202, description = "Not so yet, and it was waited long enough", body = Session)
+    )
+)]
 pub(super) async fn start(
     State(api): State<Api>,
     Reference(id): Reference,
@@ -127,11 +170,15 @@ pub(super) async fn start(
     }
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Stopping {
+    /// Answer when it is over.
     wait: bool,
+    /// So long after the stop signal it is killed; at most 1h. Default: as in its spec.
     #[serde(with = "humantime_serde::option")]
+    #[param(value_type = Option<seawall_model::schema::Span>)]
     grace: Option<Duration>,
 }
 
@@ -146,6 +193,14 @@ pub(super) fn bounded(grace: Option<Duration>) -> Result<Option<Duration>, Probl
 /// As in a spec.
 const MAX_GRACE: Duration = Duration::from_secs(3600);
 
+/// Stop a session: its stop signal, then its grace, then KILL.
+#[utoipa::path(
+    post, path = "/v1/sessions/{id}/stop", operation_id = "stop_session", tag = "sessions", params(OfSession, Stopping),
+    responses(
+        (status = 200, body = Session),
+        (status = 202, description = "Not over yet, and it was waited long enough", body = Session)
+    )
+)]
 pub(super) async fn stop(
     State(api): State<Api>,
     Reference(id): Reference,
@@ -160,17 +215,28 @@ pub(super) async fn stop(
     }
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Removing {
+    /// Answer when it is gone.
     wait: bool,
+    /// A session that runs is killed.
     force: bool,
     /// By the host's own hand, without the plugin.
     break_glass: bool,
-    /// The record, whatever is left.
+    /// The record, whatever is left. Only with `break_glass`.
     forget: bool,
 }
 
+/// Remove a session, its workload and its log.
+#[utoipa::path(
+    delete, path = "/v1/sessions/{id}", operation_id = "remove_session", tag = "sessions", params(OfSession, Removing),
+    responses(
+        (status = 202, description = "It is being removed", body = Session),
+        (status = 204, description = "It is gone")
+    )
+)]
 pub(super) async fn remove(
     State(api): State<Api>,
     Reference(id): Reference,
@@ -194,13 +260,18 @@ pub(super) async fn remove(
     }
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Waiting {
+    /// What is waited for.
+    #[param(inline)]
     r#for: Until,
     /// Of an incarnation later than this.
     after: Incarnation,
+    /// Wait no longer; at most 60s. Default 30s.
     #[serde(with = "humantime_serde::option")]
+    #[param(value_type = Option<seawall_model::schema::Span>)]
     timeout: Option<Duration>,
 }
 
@@ -208,8 +279,16 @@ pub(super) struct Waiting {
 pub(super) const LONGEST_HOLD: Duration = Duration::from_secs(60);
 const USUAL_HOLD: Duration = Duration::from_secs(30);
 
-/// 200 and the session when it is so, 204 when it is gone and that was waited for, 202 and the session when it is not
-/// so yet and the time is over.
+/// Wait until a session is as asked, for at most a minute; who wants to wait on asks again.
+#[utoipa::path(
+    get, path = "/v1/sessions/{id}/wait", operation_id = "wait_for_session",
+    tag = "sessions", params(OfSession, Waiting),
+    responses(
+        (status = 200, description = "It is so", body = Session),
+        (status = 202, description = "It is not so yet, and the time is over", body = Session),
+        (status = 204, description = "It is gone, and that was waited for")
+    )
+)]
 pub(super) async fn wait(
     State(api): State<Api>,
     Reference(id): Reference,
@@ -267,19 +346,27 @@ fn find(api: &Api, id: &SessionId) -> Result<Session, Problem> {
 }
 
 /// Which sessions are being stopped.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Downed {
     /// Those that ran, or may have.
     pub(crate) sessions: Vec<SessionId>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Down {
+    /// So long after its stop signal each is killed; at most 1h. Default: as in its spec.
     #[serde(with = "humantime_serde::option")]
+    #[param(value_type = Option<seawall_model::schema::Span>)]
     grace: Option<Duration>,
 }
 
+/// Stop every session.
+#[utoipa::path(
+    post, path = "/v1/down", operation_id = "stop_all_sessions",
+    tag = "daemon", params(Down), responses((status = 202, body = Downed))
+)]
 pub(super) async fn down(State(api): State<Api>, Query(query): Query<Down>) -> Result<Response, Problem> {
     let sessions = api.control.stop_all(bounded(query.grace)?).await?;
     Ok((StatusCode::ACCEPTED, axum::Json(Downed { sessions })).into_response())

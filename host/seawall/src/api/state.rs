@@ -7,6 +7,7 @@ use seawall_control::Control;
 use seawall_model::{BackendName, InvalidSpec, SessionSpec, Timestamp};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use crate::metrics::Metrics;
 use crate::reload::Reload;
@@ -58,9 +59,10 @@ impl From<BTreeMap<BackendName, Schema>> for Schemas {
 }
 
 /// Who the daemon is: `GET /v1/version`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Version {
     /// Of the program.
+    #[schema(value_type = String)]
     pub(crate) version: &'static str,
     /// Of the API; a number that only grows when something old stops working.
     pub(crate) api: u32,

@@ -1,5 +1,6 @@
 //! The API over a real socket, with a store, a control plane and a backend made here.
 
+mod described;
 mod measured;
 
 use std::collections::BTreeMap;
@@ -98,12 +99,14 @@ impl Daemon {
 async fn answer(response: reqwest::Response) -> (StatusCode, Value) {
     let status = response.status();
     let media = response.headers().get("content-type").map(|media| media.to_str().unwrap().to_owned());
+    let path = response.url().path().to_owned();
     let bytes = response.bytes().await.unwrap();
     if status.is_client_error() || status.is_server_error() {
         assert_eq!(media.as_deref(), Some("application/problem+json"), "{status} {bytes:?}");
     }
     let value =
         serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into()));
+    described::check(&path, status, media.as_deref().unwrap_or_default(), &value);
     (status, value)
 }
 
@@ -257,6 +260,9 @@ async fn a_session_goes_the_whole_way() {
 
     let logs = daemon.http.get("http://s/v1/sessions/web/logs").send().await.unwrap().bytes().await.unwrap();
     assert_eq!(&logs[..], b"\x01\0\0\0\0\0\0\x04out\xff\x02\0\0\0\0\0\0\x03err");
+    let plain = daemon.http.get("http://s/v1/sessions/web/logs").header("accept", "text/plain").send().await.unwrap();
+    assert_eq!(plain.headers()["content-type"], "text/plain");
+    assert_eq!(&plain.bytes().await.unwrap()[..], b"out\xfferr");
 
     let (status, stopped) = daemon.send(Method::POST, "/v1/sessions/web/stop?wait=true").await;
     assert_eq!((status, &stopped["state"]), (StatusCode::OK, &json!("stopped")));
@@ -318,8 +324,11 @@ async fn streams_are_told_when_the_daemon_goes() {
     daemon.create(json!({"backend": "fake", "name": "web"})).await;
     daemon.send(Method::GET, "/v1/sessions/web/wait?for=settled&timeout=30s").await;
     let mut logs = daemon.http.get("http://s/v1/sessions/web/logs?follow=true").send().await.unwrap().bytes_stream();
+    let plain = daemon.http.get("http://s/v1/sessions/web/logs?follow=true").header("accept", "text/plain");
+    let mut plain = plain.send().await.unwrap().bytes_stream();
     let mut events = daemon.http.get("http://s/v1/events?follow=true&since=0").send().await.unwrap().bytes_stream();
     assert!(logs.next().await.unwrap().unwrap().starts_with(&[1, 0, 0, 0]));
+    assert!(plain.next().await.unwrap().unwrap().starts_with(b"out"));
     assert!(events.next().await.unwrap().unwrap().starts_with(b"id: 1\nevent: "));
     daemon.stop().await;
     let rest = |mut stream: std::pin::Pin<Box<dyn futures_util::Stream<Item = reqwest::Result<Bytes>>>>| async move {
@@ -331,6 +340,8 @@ async fn streams_are_told_when_the_daemon_goes() {
     };
     assert!(rest(Box::pin(logs)).await.contains("the daemon is shutting down"));
     assert!(rest(Box::pin(events)).await.contains("event: end\n"));
+    // There is no room for words between the bytes of a log: that it did not come to its end is seen all the same.
+    assert!(plain.any(|bytes| std::future::ready(bytes.is_err())).await);
 }
 
 #[tokio::test]

@@ -4,9 +4,10 @@ use std::str::FromStr;
 
 use seawall_model::{Health, Session, SessionState};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 /// What may be waited for: the words of `?for=` and of `wait --for`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Until {
     /// It runs.
