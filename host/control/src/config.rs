@@ -5,6 +5,8 @@ use std::time::Duration;
 use seawall_model::{InvalidSpec, Problem};
 use serde::{Deserialize, Serialize};
 
+use crate::RetentionConfig;
+
 /// Settings of the control plane: the table `[control]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -38,6 +40,9 @@ pub struct ControlConfig {
     pub check: CheckConfig,
     /// Probes of one backend's sessions that are under way at one time; others wait. Default 32.
     pub probes_at_once: usize,
+    /// How long sessions that are over are kept. Default: for ever.
+    #[serde(skip_serializing_if = "RetentionConfig::bounds_nothing")]
+    pub retention: RetentionConfig,
 }
 
 impl Default for ControlConfig {
@@ -55,6 +60,7 @@ impl Default for ControlConfig {
             retry: Backoff { first: Duration::from_secs(1), most: Duration::from_secs(60) },
             check: CheckConfig::default(),
             probes_at_once: 32,
+            retention: RetentionConfig::default(),
         }
     }
 }
@@ -155,10 +161,16 @@ impl ControlConfig {
         if !(1..=1000).contains(&self.probes_at_once) {
             refuse("probes-at-once", "between 1 and 1000");
         }
+        if self.retention.age.is_some_and(|age| !(LEAST_AGE..=MOST_AGE).contains(&age)) {
+            refuse("retention.age", "between 1m and 10 years; leave it out to keep them for ever");
+        }
         if problems.is_empty() { Ok(()) } else { Err(InvalidSpec { problems }) }
     }
 }
 
+/// What is pruned sooner could as well remove itself.
+const LEAST_AGE: Duration = Duration::from_secs(60);
+const MOST_AGE: Duration = Duration::from_secs(3660 * 24 * 3600);
 /// Anything shorter is a busy loop.
 const SHORTEST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -179,6 +191,7 @@ mod tests {
             orphan_percent: 101,
             missing_percent: 101,
             probes_at_once: 0,
+            retention: RetentionConfig { age: Some(Duration::ZERO), sessions: None },
             retry: Backoff { first: Duration::from_secs(2), most: Duration::from_secs(1) },
             ..ControlConfig::default()
         };
@@ -191,7 +204,8 @@ mod tests {
                 "control.retry",
                 "control.orphan-percent",
                 "control.missing-percent",
-                "control.probes-at-once"
+                "control.probes-at-once",
+                "control.retention.age"
             ]
         );
     }

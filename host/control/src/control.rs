@@ -21,7 +21,7 @@ use crate::plan::{Action, plan};
 use crate::probe::beginning;
 use crate::state::{Entry, Glance, Resolved, Sessions};
 use crate::worker::kick;
-use crate::{BackendStatus, ControlConfig, ControlError, Overview, StartError};
+use crate::{BackendStatus, ControlConfig, ControlError, Overview, StartError, retention};
 
 /// A handle of the control plane; clones are cheap and mean the same. Dropping all of them ends nothing: see
 /// [`Control::shutdown`].
@@ -91,6 +91,7 @@ impl Control {
         for backend in core.backends.all() {
             backend.run(&core);
         }
+        retention::run(&core);
         let context = core.context(true);
         for entry in core.sessions.all() {
             if entry.with(|cell| plan(&cell.draft(), &context)) != Action::Rest {

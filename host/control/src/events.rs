@@ -59,6 +59,8 @@ kinds! {
     SessionQuarantined = "session.quarantined",
     /// A function that was left alone about it answered about it.
     SessionReleased = "session.released",
+    /// It is over, and there are bounds to how long such are kept; `session.removed` follows.
+    SessionPruned = "session.pruned",
     /// It and its record are gone.
     SessionRemoved = "session.removed",
     /// A backend is there that was not.

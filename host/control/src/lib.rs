@@ -15,7 +15,7 @@
 //! one answer leaves out is only missing until a complete listing that began later confirms it.
 //!
 //! Tasks: one sweep, one check, one prober and one listener to the bulkhead for each backend, which may come and go
-//! ([`Control::change_backends`]); one worker for each session that has work and none for an idle one. All are joined by
+//! ([`Control::change_backends`]); one that prunes, where that is configured; one worker for each session that has work and none for an idle one. All are joined by
 //! [`Control::shutdown`].
 //!
 //! Deliberately absent: wasmtime, Docker, HTTP. Backends are reached through
@@ -51,6 +51,7 @@ mod probe;
 mod probe_run;
 mod prober;
 mod restart;
+mod retention;
 mod secrets;
 mod settle;
 mod shutdown;
@@ -74,6 +75,7 @@ pub use health::{BackendHealth, BackendStatus, Condition};
 pub use look::{Look, LookKind};
 pub use lost::Lost;
 pub use probe::Role;
+pub use retention::RetentionConfig;
 pub use shutdown::Shutdown;
 pub use state::Glance;
 pub use summary::{BackendCondition, Overview, Phase, Summary};

@@ -23,6 +23,7 @@ mod probe_kinds;
 mod probes;
 mod refusals;
 mod restarts;
+mod retention;
 mod schedules;
 mod signals;
 mod stress;
