@@ -234,6 +234,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
 
     /// The smallest component: one that is empty.
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -430,8 +431,10 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let (engine, code) = compiled();
         let cache = Cache::open(temp.path(), &engine).unwrap();
+        let long_ago = SystemTime::now() - Duration::from_secs(3600);
         for at in 0..MOST_FILES + 5 {
-            std::fs::write(temp.path().join(format!("{at}.{SUFFIX}")), "old").unwrap();
+            let file = File::create(temp.path().join(format!("{at}.{SUFFIX}"))).unwrap();
+            file.set_modified(long_ago).unwrap();
         }
         cache.put(EMPTY, &code);
         let files = std::fs::read_dir(temp.path()).unwrap().count();
