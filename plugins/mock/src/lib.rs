@@ -10,8 +10,8 @@ pub mod workload;
 use chaos::{Chaos, Dice, Fate, number_of};
 use seawall_sdk::state::Write;
 use seawall_sdk::{
-    Backend, Error, Exec, ExecOptions, Execution, Found, Info, Key, Page, Problems, Report, Result, Spec, Status, Workload,
-    clock, state,
+    Backend, Error, Exec, ExecOptions, Execution, Found, Info, Key, Page, Problems, Report, Result, Spec, Status,
+    Workload, clock, state,
 };
 use settings::{Defaults, Options};
 use workload::Stored;

@@ -138,7 +138,12 @@ mod tests {
             command: vec![],
             image: Some("busybox".to_owned()),
             hostname: Some("web".to_owned()),
-            mounts: vec![Mount { source: MountSource::Tmpfs(None), target: "/t".to_owned(), read_only: false, options: "{}".to_owned() }],
+            mounts: vec![Mount {
+                source: MountSource::Tmpfs(None),
+                target: "/t".to_owned(),
+                read_only: false,
+                options: "{}".to_owned(),
+            }],
             network: Some(Network::Isolated),
             ports: vec![Port { container: 80, host: None, address: None, protocol: Protocol::Tcp }],
             health_check: HealthCheck::Command(HealthCommand {
@@ -159,6 +164,20 @@ mod tests {
         };
         let Err(Error::Invalid(problems)) = program(asked) else { panic!("not refused") };
         let fields: Vec<_> = problems.iter().map(|problem| problem.field.as_str()).collect();
-        assert_eq!(fields, ["command", "image", "hostname", "mounts", "network", "ports", "health_check", "stop_signal", "resources.ulimits[1].name", "options"]);
+        assert_eq!(
+            fields,
+            [
+                "command",
+                "image",
+                "hostname",
+                "mounts",
+                "network",
+                "ports",
+                "health_check",
+                "stop_signal",
+                "resources.ulimits[1].name",
+                "options"
+            ]
+        );
     }
 }

@@ -19,13 +19,13 @@ mod units;
 
 pub use backend::{Adapter, Backend, Exec, HealthChecks, Logs};
 pub use bindings::host::seawall::backend::types::{
-    Attachment, HealthCheck, HealthCommand, Info, LogLimits, Mount, MountSource, Network, Port, Protocol, Report, Resources, Spec,
-    Ulimit,
+    Attachment, HealthCheck, HealthCommand, Info, LogLimits, Mount, MountSource, Network, Port, Protocol, Report,
+    Resources, Spec, Ulimit,
 };
 pub use bindings::host::seawall::host::streams::{ByteStream, Execution};
 pub use bindings::host::seawall::host::types::{
-    CheckResult, Error, ExecOptions, Exit, Found, Health, Key, LogOptions, Page, Problem, State, Status, TerminalSize, Trouble,
-    Workload,
+    CheckResult, Error, ExecOptions, Exit, Found, Health, Key, LogOptions, Page, Problem, State, Status, TerminalSize,
+    Trouble, Workload,
 };
 pub use bindings::host::seawall::host::{clock, docker, process, state as raw_state};
 pub use config::{config, config_key, no_options, options};
