@@ -310,7 +310,7 @@ pub(crate) fn stop(draft: &mut Draft, grace: Option<Duration>, context: &Context
             let kill_at = earlier(before, Some(kill_at));
             draft.intend(draft.record.incarnation, Act::Stop { signal, kill_at }, context.now);
         }
-        _ if matches!(draft.record.state, SessionState::Running | SessionState::Paused) => {
+        _ if draft.record.state.runs() => {
             draft.marks.signalled = false;
             draft.marks.killed_at = None;
             draft.intend(draft.record.incarnation, Act::Stop { signal, kill_at: Some(kill_at) }, context.now);

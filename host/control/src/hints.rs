@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use seawall_model::{SessionId, SessionState};
+use seawall_model::SessionId;
 use seawall_store::Act;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -83,7 +83,7 @@ const WHILE_STOPPING: (Duration, Duration) = (Duration::from_millis(20), Duratio
 pub(crate) fn next_look(session: &Cell) -> Option<Duration> {
     let looks = session.marks.looks;
     let doubled = |first: Duration| first.saturating_mul(2_u32.saturating_pow(looks));
-    if !matches!(session.record.state, SessionState::Running | SessionState::Paused) {
+    if !session.record.state.runs() {
         return None;
     }
     let stopping =

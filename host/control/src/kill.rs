@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use seawall_model::{Desired, Session, SessionId, SessionSpec, SessionState, Signal, Timestamp};
+use seawall_model::{Desired, Session, SessionId, SessionSpec, Signal, Timestamp};
 use seawall_store::Act;
 
 use crate::ControlError;
@@ -83,7 +83,7 @@ pub(crate) fn kill(draft: &mut Draft, signal: Signal, context: &Context<'_>) -> 
     if state.is_final() {
         return conflict(format!("is {state}: only one that runs can be sent a signal"));
     }
-    let runs = matches!(state, SessionState::Running | SessionState::Paused);
+    let runs = state.runs();
     let kills = signal == Signal::KILL;
     if !asks_to_end(&draft.record.spec, signal) {
         return match draft.open() {

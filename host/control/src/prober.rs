@@ -55,7 +55,7 @@ fn has_probes(cell: &Cell) -> bool {
 /// The incarnation that is to be asked, if there is one: it runs, and is not about to end.
 fn asked(cell: &Cell) -> Option<Incarnation> {
     let record = &cell.record;
-    let runs = matches!(record.state, SessionState::Running | SessionState::Paused) && !cell.removed;
+    let runs = record.state.runs() && !cell.removed;
     let ending = record.desired != Desired::Running
         || matches!(
             cell.intent.as_ref().map(|intent| intent.act),

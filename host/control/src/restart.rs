@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use seawall_model::{Desired, Session, SessionId, SessionSpec, SessionState, Signal, Timestamp};
+use seawall_model::{Desired, Session, SessionId, SessionSpec, Signal, Timestamp};
 use seawall_store::Act;
 
 use crate::commands::{let_in, start};
@@ -43,8 +43,7 @@ pub(crate) fn restart(
     (health, error): (BackendHealth, Option<String>),
     context: &Context<'_>,
 ) -> Result<(), ControlError> {
-    let runs = matches!(draft.record.state, SessionState::Running | SessionState::Paused);
-    if !runs || draft.record.desired == Desired::Removed {
+    if !draft.record.state.runs() || draft.record.desired == Desired::Removed {
         return start(draft, health, error);
     }
     if !health.usable() {

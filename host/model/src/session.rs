@@ -75,6 +75,11 @@ impl SessionState {
         matches!(self, Self::Stopped | Self::Failed | Self::Lost)
     }
 
+    /// Its workload has begun and not ended.
+    pub fn runs(self) -> bool {
+        matches!(self, Self::Running | Self::Paused)
+    }
+
     /// The word.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -136,4 +141,16 @@ pub struct Session {
     pub reason: Option<String>,
     /// What it was asked to be, with secrets redacted.
     pub spec: SessionSpec,
+}
+
+impl Session {
+    /// Whether it runs, as far as is known: if its backend cannot be asked now, whether it did before.
+    pub fn runs(&self) -> bool {
+        self.last_state.unwrap_or(self.state).runs()
+    }
+
+    /// The incarnation that a restart ends, 0 if there is none to end: the next one has a larger number.
+    pub fn outgoing(&self) -> Incarnation {
+        if self.runs() { self.incarnation } else { 0 }
+    }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use seawall_backend::limit::Ceiling;
 use seawall_control::{Control, Shutdown, ShutdownError};
-use seawall_model::{BackendName, Session, SessionState, Timestamp};
+use seawall_model::{BackendName, Timestamp};
 use seawall_runtime::{Runtime, RuntimeConfig, RuntimeError, Services};
 use seawall_store::{OpenError, Store, StoreConfig};
 
@@ -177,7 +177,7 @@ impl App {
 
     /// Sessions that run, or may.
     pub(crate) fn running(&self) -> usize {
-        self.control.sessions().iter().filter(|session| runs(session)).count()
+        self.control.sessions().iter().filter(|session| session.runs()).count()
     }
 
     /// How many backends there are.
@@ -221,11 +221,6 @@ impl App {
 
 /// Requests have so long to write their answers once everything else is over.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
-
-fn runs(session: &Session) -> bool {
-    let known = session.last_state.filter(|_| session.state == SessionState::Unknown).unwrap_or(session.state);
-    matches!(known, SessionState::Running | SessionState::Paused)
-}
 
 fn services(settings: &Settings, store: &Store) -> Result<Services, StartError> {
     let supervisor = match &settings.supervisor {

@@ -12,7 +12,7 @@ use sqlx::{ConnectOptions as _, SqliteConnection};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use crate::crowd::{Client, QUIET, create, part, serve, until_running};
+use crate::crowd::{Client, part, quiet, until_running};
 use crate::measure::{Report, Times};
 
 const SESSIONS: usize = if cfg!(debug_assertions) { 100 } else { 1_000 };
@@ -21,14 +21,9 @@ const CREATES: usize = 500;
 /// Clients that create at one time, and how often each does.
 const CLIENTS: usize = 16;
 const EACH: usize = 100;
-/// Long enough for the looks that follow each start to be over.
-const SETTLED: Duration = Duration::from_secs(10);
 
 pub(crate) fn measure(report: &mut Report) -> Result<()> {
-    let (home, daemon) = serve(QUIET)?;
-    create(&home, SESSIONS, || json!({"backend": "mock"}))?;
-    until_running(&home, SESSIONS)?;
-    std::thread::sleep(SETTLED);
+    let (home, daemon) = quiet(SESSIONS)?;
 
     let (_, list) = Client::new(&home.socket())?.send("GET", "/v1/sessions", "")?;
     let (_, created) = Client::new(&home.socket())?.send("POST", "/v1/sessions", &spec())?;

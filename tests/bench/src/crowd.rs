@@ -8,15 +8,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use seawall_testing::daemon::{Daemon, Home, seawall_binary};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const MOCK_ALONE: &str = "[backend.docker]\nenabled = false\n[backend.process]\nenabled = false\n";
 /// Requests at a time while sessions are made.
 const CLIENTS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(600);
-
-/// One that looks at its sessions so seldom that it does nothing else meanwhile.
-pub(crate) const QUIET: &str = "[control]\nsweep-interval = \"1h\"\nlist-interval = \"1h\"\n";
+/// Long enough for the looks that follow each start to be over.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// A daemon with the mock backend alone, which costs next to nothing itself.
 pub(crate) fn serve(config: &str) -> Result<(Home, Daemon)> {
@@ -49,6 +48,20 @@ pub(crate) fn create(home: &Home, count: usize, spec: impl Fn() -> Value + Sync)
             Err(panic) => std::panic::resume_unwind(panic),
         })
     })
+}
+
+/// A daemon with so many sessions that run, and that looks at them so seldom that it does nothing else meanwhile.
+pub(crate) fn quiet(sessions: usize) -> Result<(Home, Daemon)> {
+    let (home, daemon) = serve("[control]\nsweep-interval = \"1h\"\nlist-interval = \"1h\"\n")?;
+    create(&home, sessions, || json!({"backend": "mock"}))?;
+    until_running(&home, sessions)?;
+    settle();
+    Ok((home, daemon))
+}
+
+/// Leaves the daemon time for the looks that follow each start, of which it tells nothing.
+pub(crate) fn settle() {
+    std::thread::sleep(SETTLED);
 }
 
 /// Waits until so many run.

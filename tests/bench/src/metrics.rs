@@ -3,23 +3,17 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
 
-use crate::crowd::{Client, QUIET, create, get, part, serve, until_running};
+use crate::crowd::{Client, get, part, quiet};
 use crate::measure::{Report, Times};
 
 const SESSIONS: usize = if cfg!(debug_assertions) { 500 } else { 10_000 };
 /// Processor time is told in steps of 10 ms: many pages are one measurement.
 const PAGES: u32 = 100;
 const ROUNDS: usize = 5;
-/// Long enough for the looks that follow each start to be over.
-const SETTLED: Duration = Duration::from_secs(10);
 
 pub(crate) fn measure(report: &mut Report) -> Result<()> {
-    let (home, daemon) = serve(QUIET)?;
-    create(&home, SESSIONS, || json!({"backend": "mock"}))?;
-    until_running(&home, SESSIONS)?;
-    std::thread::sleep(SETTLED);
+    let (home, daemon) = quiet(SESSIONS)?;
 
     let process = daemon.process().context("find the daemon")?;
     let mut client = Client::new(&home.socket())?;

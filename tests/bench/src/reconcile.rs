@@ -9,15 +9,13 @@ use seawall_model::Timestamp;
 use seawall_testing::daemon::{Daemon, Home};
 use serde_json::{Value, json};
 
-use crate::crowd::{create, get, part, serve, serve_again, until_running};
+use crate::crowd::{create, get, part, serve, serve_again, settle, until_running};
 use crate::measure::{Report, Times};
 
 /// Without optimisation the numbers say nothing: then only that it can be measured is of interest.
 const SCALE: usize = if cfg!(debug_assertions) { 20 } else { 1 };
 
 const SESSIONS: usize = 10_000 / SCALE;
-/// Long enough for the looks that follow each start to be over.
-const SETTLED: Duration = Duration::from_secs(10);
 const WINDOWS: usize = 6;
 const WINDOW: Duration = Duration::from_secs(5);
 /// Sessions that one call is about, at most.
@@ -67,7 +65,7 @@ fn ticks(report: &mut Report) -> Result<()> {
     let [asked, took] = [asked, took].map(|time| time.as_secs_f64());
     report
         .note(format!("{SESSIONS} sessions: asked for within {asked:.1} s, run after {took:.1} s, {commits} commits"));
-    std::thread::sleep(SETTLED);
+    settle();
 
     let what = format!("CPU of a reconcile tick over {SESSIONS} sessions");
     looked(report, &what, ("inspect", (count / PAGE).ceil()), &home, &daemon)?;
@@ -78,7 +76,7 @@ fn ticks(report: &mut Report) -> Result<()> {
     // Another daemon on the same store, which does nothing but list.
     let daemon = serve_again(&home, "[control]\nsweep-interval = \"1h\"\nlist-interval = \"1s\"\n")?;
     until_running(&home, SESSIONS)?;
-    std::thread::sleep(SETTLED);
+    settle();
     let what = format!("CPU of a listing of {SESSIONS} sessions, for orphans");
     // A page that is full is followed by another one.
     looked(report, &what, ("list", (count / PAGE).floor() + 1.0), &home, &daemon)?;

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
-use seawall_model::{Session, SessionState, Signal};
+use axum::response::Response;
+use seawall_model::{Session, Signal};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::extract::{Query, Reference};
 use super::openapi::OfSession;
-use super::sessions::{Goal, LONGEST_HOLD, bounded, hold};
+use super::sessions::{Goal, answer, bounded};
 use super::{Api, Until};
 use crate::problem::Problem;
 
@@ -46,10 +46,7 @@ pub(super) async fn kill(
 ) -> Result<Response, Problem> {
     let id = api.control.resolve(&id)?;
     let session = api.control.kill(&id, query.signal).await?;
-    match query.wait {
-        true => hold(&api, &id, Until::Ended.into(), LONGEST_HOLD).await,
-        false => Ok(axum::Json(session).into_response()),
-    }
+    answer(&api, &session, query.wait.then(|| Until::Ended.into())).await
 }
 
 #[derive(Default, Deserialize, IntoParams)]
@@ -80,11 +77,5 @@ pub(super) async fn restart(
 ) -> Result<Response, Problem> {
     let id = api.control.resolve(&id)?;
     let session = api.control.restart(&id, bounded(query.grace)?).await?;
-    if !query.wait {
-        return Ok(axum::Json(session).into_response());
-    }
-    // One that runs has an incarnation to go; of any other the next one is in the answer.
-    let runs = matches!(session.last_state.unwrap_or(session.state), SessionState::Running | SessionState::Paused);
-    let after = if runs { session.incarnation } else { 0 };
-    hold(&api, &id, Goal { until: Until::Settled, after }, LONGEST_HOLD).await
+    answer(&api, &session, query.wait.then(|| Goal { until: Until::Settled, after: session.outgoing() })).await
 }

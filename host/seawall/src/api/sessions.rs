@@ -163,11 +163,7 @@ pub(super) async fn start(
 ) -> Result<Response, Problem> {
     let id = api.control.resolve(&id)?;
     let session = api.control.start_session(&id).await?;
-    if query.wait {
-        hold(&api, &id, Until::Settled.into(), LONGEST_HOLD).await
-    } else {
-        Ok(axum::Json(session).into_response())
-    }
+    answer(&api, &session, query.wait.then(|| Until::Settled.into())).await
 }
 
 #[derive(Default, Deserialize, IntoParams)]
@@ -180,6 +176,14 @@ pub(super) struct Stopping {
     #[serde(with = "humantime_serde::option")]
     #[param(value_type = Option<seawall_model::schema::Span>)]
     grace: Option<Duration>,
+}
+
+/// The session as it is now or, where a goal was asked for, when that is reached.
+pub(super) async fn answer(api: &Api, session: &Session, goal: Option<Goal>) -> Result<Response, Problem> {
+    match goal {
+        Some(goal) => hold(api, &session.id, goal, LONGEST_HOLD).await,
+        None => Ok(axum::Json(session).into_response()),
+    }
 }
 
 /// A grace as it was asked for, if it may be so long.
@@ -208,11 +212,7 @@ pub(super) async fn stop(
 ) -> Result<Response, Problem> {
     let id = api.control.resolve(&id)?;
     let session = api.control.stop(&id, bounded(query.grace)?).await?;
-    if query.wait {
-        hold(&api, &id, Until::Ended.into(), LONGEST_HOLD).await
-    } else {
-        Ok(axum::Json(session).into_response())
-    }
+    answer(&api, &session, query.wait.then(|| Until::Ended.into())).await
 }
 
 #[derive(Default, Deserialize, IntoParams)]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 use reqwest::Method;
-use seawall_model::{Session, SessionState, Signal};
+use seawall_model::{Session, Signal};
 
 use super::Global;
-use super::sessions::{each, grace, patience, seconds, settled};
+use super::sessions::{ask_all, each, patience, seconds, settled};
 use crate::api::Until;
 use crate::client::Client;
 use crate::exit::Failure;
@@ -74,27 +74,16 @@ pub(crate) struct Restart {
 impl Restart {
     /// Restarts all of them at once, then waits until each runs again or a try failed.
     pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
-        let query = grace(self.grace);
-        let asked = futures_util::future::join_all(self.sessions.iter().map(async |id| {
-            let response = client.send(Method::POST, &["sessions", id, "restart"], &query).await?;
-            client.json::<Session>(response).await
-        }))
-        .await;
-        let mut asked = asked.into_iter();
+        let mut asked = ask_all(client, &self.sessions, "restart", self.grace).await.into_iter();
         each(global, &self.sessions, async |id| {
             let Some(asked) = asked.next() else { return Ok(()) };
             let session = asked?;
             if self.no_wait {
                 return Ok(());
             }
-            let runs =
-                matches!(session.last_state.unwrap_or(session.state), SessionState::Running | SessionState::Paused);
-            let after = if runs { session.incarnation } else { 0 };
             let timeout = self.timeout.unwrap_or_else(|| patience(self.grace.or(session.spec.stop_grace)));
-            match client.wait_after(session.id.as_str(), Until::Settled, after, Some(timeout)).await? {
-                Some(session) => settled(&session),
-                None => Err(Failure::Session(format!("session {id} was removed meanwhile"))),
-            }
+            let after = session.outgoing();
+            settled(id, client.wait_after(session.id.as_str(), Until::Settled, after, Some(timeout)).await?)
         })
         .await
     }

@@ -172,16 +172,17 @@ impl Start {
             if self.no_wait {
                 return Ok(());
             }
-            match client.wait(session.id.as_str(), Until::Settled, self.timeout).await? {
-                Some(session) => settled(&session),
-                None => Err(Failure::Session(format!("session {id} was removed meanwhile"))),
-            }
+            settled(id, client.wait(session.id.as_str(), Until::Settled, self.timeout).await?)
         })
         .await
     }
 }
 
-pub(super) fn settled(session: &Session) -> Result<(), Failure> {
+/// What came of a start: of a session that was named so, and is there no more if it was removed.
+pub(super) fn settled(id: &str, session: Option<Session>) -> Result<(), Failure> {
+    let Some(session) = session else {
+        return Err(Failure::Session(format!("session {id} was removed meanwhile")));
+    };
     let reason = session.reason.clone().unwrap_or_default();
     match session.state {
         SessionState::Failed | SessionState::Lost if session.started_at.is_none() => {
@@ -216,13 +217,7 @@ pub(crate) struct Stop {
 impl Stop {
     /// Stops all of them at once, then waits for each.
     pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
-        let query = grace(self.grace);
-        let asked = futures_util::future::join_all(self.sessions.iter().map(async |id| {
-            let response = client.send(Method::POST, &["sessions", id, "stop"], &query).await?;
-            client.json::<Session>(response).await
-        }))
-        .await;
-        let mut asked = asked.into_iter();
+        let mut asked = ask_all(client, &self.sessions, "stop", self.grace).await.into_iter();
         each(global, &self.sessions, async |_| {
             let Some(asked) = asked.next() else { return Ok(()) };
             let session = asked?;
@@ -247,6 +242,21 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
 /// A backend that cannot be asked leaves a session as it is: nobody is kept waiting for that.
 pub(super) fn patience(grace: Option<Duration>) -> Duration {
     Duration::from_secs(60).saturating_add(grace.unwrap_or(SessionSpec::STOP_GRACE))
+}
+
+/// Asks the same of all of them at once, and gives the answers in their order.
+pub(super) async fn ask_all(
+    client: &Client,
+    sessions: &[String],
+    act: &str,
+    grace: Option<Duration>,
+) -> Vec<Result<Session, Failure>> {
+    let query = self::grace(grace);
+    futures_util::future::join_all(sessions.iter().map(async |id| {
+        let response = client.send(Method::POST, &["sessions", id, act], &query).await?;
+        client.json(response).await
+    }))
+    .await
 }
 
 pub(super) fn grace(grace: Option<Duration>) -> Vec<(&'static str, String)> {
