@@ -191,7 +191,7 @@ impl<B: ?Sized> Bulkhead<B> {
     {
         let until = Instant::now() + self.deadlines.of(call.class);
         let tries =
-            retrying(&self.retry, call.function, until, || self.observed(call.function, self.once(call, make())));
+            retrying(&self.retry, call.function, until, || self.observed(call.function, self.once(call, &make)));
         trace::scope(trace::current_or_new(), tries).await
     }
 
@@ -206,17 +206,27 @@ impl<B: ?Sized> Bulkhead<B> {
         answer
     }
 
-    /// `made` has not begun: a future does nothing before it is polled, and it is dropped unpolled if it may not begin.
-    async fn once<T>(&self, call: Call<'_>, made: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    async fn once<T, F>(&self, call: Call<'_>, make: impl FnOnce() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         if let About::Session(session) = call.about
             && let Some(left) = self.quarantine.left(call.function, session)
         {
             return Err(quarantined(call.function, session, left));
         }
         self.breaker.ask()?;
+        // Boxed here: the future of a call is large, and moving it through the layers costs more than a refusal does.
+        Box::pin(self.admitted(call, make)).await
+    }
+
+    async fn admitted<T, F>(&self, call: Call<'_>, make: impl FnOnce() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let _permit = self.limit.acquire(call.class).await?;
         let admission = self.breaker.admit()?;
-        let answer = within(call.function, self.deadlines.of(call.class), made).await;
+        let answer = within(call.function, self.deadlines.of(call.class), make()).await;
         let answer = answer.map_err(|error| self.redact.error(call.about, error));
         if let About::Session(session) = call.about {
             match &answer {
@@ -382,7 +392,7 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Bulkhead<B> {
     async fn exec(&self, key: &Key, options: &ExecOptions) -> Result<Execution, Error> {
         let permit = self.limit.open_stream()?;
         let call = Call::of("exec.run", Class::Stream).about(key);
-        let begun = self.once(call, self.inner.exec(key, options));
+        let begun = self.once(call, || self.inner.exec(key, options));
         let Execution { events } = trace::scope(trace::current_or_new(), begun).await?;
         Ok(Execution { events: Box::pin(events.inspect(move |_| _ = &permit)) })
     }
