@@ -11,7 +11,7 @@ use seawall_model::{
     BackendName, Desired, Health, HealthCheck, InvalidName, InvalidSpec, ProbeCheck, Problem, Session, SessionId,
     SessionName, SessionSpec, SessionState, Signal,
 };
-use seawall_store::{Act, Intent, SessionRecord, Write};
+use seawall_store::{Act, Intent, Once, SessionRecord, Write};
 
 use crate::backend::Backend;
 use crate::backends::not_configured;
@@ -24,7 +24,7 @@ use crate::kill::earlier;
 use crate::observe::tell;
 use crate::state::{Cell, Entry};
 use crate::worker::kick;
-use crate::{BackendHealth, ControlError};
+use crate::{BackendHealth, ControlError, caller};
 
 /// Ids are 64 random bits; names that the host makes have 32 of them.
 const TRIES: u32 = 5;
@@ -35,7 +35,7 @@ impl Control {
     /// # Errors
     /// `Invalid`, `NoSuchBackend`, `BackendUnhealthy`, `NameTaken`, `Store`, `ShuttingDown`.
     pub async fn create(&self, spec: SessionSpec) -> Result<Session, ControlError> {
-        self.request(|core| async move { core.create(spec).await }).await
+        self.request(|core| async move { core.create(spec, None).await }).await
     }
 
     /// Wants a session to run that does not: a new incarnation. One that runs, or is about to, is left alone.
@@ -81,7 +81,7 @@ impl Control {
     /// `Store`: then none was changed.
     pub async fn stop_all(&self, grace: Option<Duration>) -> Result<Vec<SessionId>, ControlError> {
         let core = Arc::clone(&self.core);
-        let stop = async move { core.stop_all(grace).await };
+        let stop = caller::handed_on(async move { core.stop_all(grace).await });
         join(self.core.tasks.spawn(trace::scope(trace::current_or_new(), stop))).await
     }
 
@@ -114,7 +114,7 @@ impl Control {
         F: Future<Output = Result<T, ControlError>> + Send + 'static,
     {
         self.core.open()?;
-        let request = trace::scope(trace::current_or_new(), request(Arc::clone(&self.core)));
+        let request = trace::scope(trace::current_or_new(), caller::handed_on(request(Arc::clone(&self.core))));
         join(self.core.tasks.spawn(request)).await
     }
 }
@@ -129,7 +129,12 @@ async fn join<T>(task: tokio::task::JoinHandle<Result<T, ControlError>>) -> Resu
 }
 
 impl Core {
-    async fn create(self: &Arc<Self>, mut spec: SessionSpec) -> Result<Session, ControlError> {
+    /// With the key that it is asked for with, and a hash of the request, if it has one.
+    pub(crate) async fn create(
+        self: &Arc<Self>,
+        mut spec: SessionSpec,
+        once: Option<(String, [u8; 32])>,
+    ) -> Result<Session, ControlError> {
         spec.validate()?;
         let backend = self.backend(&spec.backend)?;
         can_check(&spec, &backend)?;
@@ -149,11 +154,15 @@ impl Core {
             let intent =
                 Intent { session: record.id.clone(), incarnation: 1, act: Act::Create, since: record.created_at };
             let event = of_session(&record, Kind::SessionCreated, record.created_at, "it was asked for");
-            let writes = vec![
+            let once = once.clone().map(|(key, request)| {
+                Write::PutOnce(Once { key, request, session: record.id.clone(), at: record.created_at })
+            });
+            let mut writes = vec![
                 Write::InsertSession(Box::new(record.clone())),
                 Write::PutIntent(intent.clone()),
                 Write::Event(event),
             ];
+            writes.extend(once);
             match self.write(writes).await {
                 Ok(()) => {
                     let entry = Entry::new(record, Some(intent), Marks { previous_gone: true, ..Marks::default() });

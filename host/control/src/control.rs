@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::core::Core;
 use crate::counts::{Counts, EventCount};
 use crate::draft::{Marks, is_live, key};
+use crate::once::Keys;
 use crate::plan::{Action, plan};
 use crate::probe::beginning;
 use crate::state::{Entry, Glance, Resolved, Sessions};
@@ -59,6 +60,7 @@ impl Control {
             sessions: Sessions::default(),
             backends: Backends::default(),
             counts: Counts::default(),
+            keys: Keys::default(),
             tasks: TaskTracker::new(),
             soft: CancellationToken::new(),
             hard: CancellationToken::new(),

@@ -16,8 +16,9 @@ use crate::clock::Clock;
 use crate::counts::Counts;
 use crate::draft::{Context, Draft};
 use crate::events::{Kind, of_session};
+use crate::once::Keys;
 use crate::state::{Entry, Sessions};
-use crate::{ControlConfig, ControlError, Overview, Summary};
+use crate::{ControlConfig, ControlError, Overview, Summary, caller};
 
 pub(crate) struct Core {
     pub(crate) config: ControlConfig,
@@ -26,6 +27,7 @@ pub(crate) struct Core {
     pub(crate) sessions: Sessions,
     pub(crate) backends: Backends,
     pub(crate) counts: Counts,
+    pub(crate) keys: Keys,
     /// Every task, requests included.
     pub(crate) tasks: TaskTracker,
     /// Begin nothing more.
@@ -73,7 +75,7 @@ impl Core {
             self.counts.count(&event);
             let session = event.session.as_ref().map(tracing::field::display);
             let backend = event.backend.as_ref().map(tracing::field::display);
-            tracing::info!(kind = event.kind, session, backend, "{}", event.message);
+            tracing::info!(kind = event.kind, session, backend, actor = event.actor, "{}", event.message);
         }
         Ok(())
     }
@@ -86,6 +88,7 @@ impl Core {
     ) -> Result<Session, ControlError> {
         let begun = Change::begin(entry, entry.commit().await, |_| true);
         let mut begun = begun.ok_or_else(|| ControlError::NoSuchSession(entry.id.to_string()))?;
+        caller::met(entry)?;
         change(&mut begun.draft, &self.context(true))?;
         self.write(begun.writes()).await.map_err(ControlError::Store)?;
         let shown = begun.publish_and(None, |cell| cell.session());

@@ -34,6 +34,12 @@ pub enum ControlError {
     /// The spec cannot be carried out.
     #[error(transparent)]
     Invalid(#[from] InvalidSpec),
+    /// It is not as the caller expects any more.
+    #[error("session {0} is not as you saw it any more: look at it again, and then decide")]
+    Changed(SessionId),
+    /// Something else was asked for with the same key.
+    #[error("the key {0:?} was used for another request: take another key for this one")]
+    KeyReused(String),
     /// The session is in no state for that.
     #[error("{0}")]
     Conflict(String),

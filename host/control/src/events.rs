@@ -4,6 +4,8 @@ use seawall_backend::trace;
 use seawall_model::{BackendName, Timestamp};
 use seawall_store::{Event, SessionRecord};
 
+use crate::caller;
+
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)+) => {
         /// What happened, as a stable word.
@@ -115,6 +117,7 @@ pub(crate) fn of_session(record: &SessionRecord, kind: Kind, at: Timestamp, mess
         incarnation: Some(record.incarnation),
         message: message.into(),
         trace_id: trace::current(),
+        actor: caller::actor(),
     }
 }
 
@@ -130,5 +133,6 @@ pub(crate) fn of_backend(backend: &BackendName, kind: Kind, at: Timestamp, messa
         incarnation: None,
         message: message.into(),
         trace_id: trace::current(),
+        actor: caller::actor(),
     }
 }

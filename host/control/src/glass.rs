@@ -12,7 +12,6 @@ use std::sync::Arc;
 use seawall_backend::ExecutionBackend as _;
 use seawall_model::{Desired, SessionId};
 
-use crate::ControlError;
 use crate::backend::call;
 use crate::change::Change;
 use crate::control::Control;
@@ -20,6 +19,7 @@ use crate::core::Core;
 use crate::draft::{Draft, Marks};
 use crate::state::Entry;
 use crate::worker::kick;
+use crate::{ControlError, caller};
 
 impl Control {
     /// Wants a session to be gone, by the host's own hand. [`Control::wait`] then ends with `NoSuchSession`. With `forget`
@@ -73,6 +73,7 @@ fn broken(draft: &mut Draft) -> Result<(), ControlError> {
 impl Core {
     /// Removes what can be reached, and the record in any case.
     async fn forget(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<(), ControlError> {
+        caller::met(entry)?;
         let message = match self.backends.get(&entry.backend) {
             Some(backend) if backend.driver.can_expunge() => {
                 self.change(entry, |draft, _| broken(draft)).await?;

@@ -57,6 +57,19 @@ pub(crate) enum StartError {
         /// The path.
         path: PathBuf,
     },
+    /// Others could put a socket of their own in its place.
+    #[error(
+        "the socket {} would lie in {}, which {why}: make it a directory that only the daemon's user may write, or name \
+         another socket with --socket", .path.display(), .directory.display()
+    )]
+    SocketExposed {
+        /// The path.
+        path: PathBuf,
+        /// Where it lies.
+        directory: PathBuf,
+        /// Why not there.
+        why: String,
+    },
     /// The socket cannot be bound.
     #[error("the socket {} cannot be bound", .path.display())]
     Socket {

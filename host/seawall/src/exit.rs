@@ -167,12 +167,15 @@ impl Failure {
 
 fn of_problem(kind: Kind) -> Code {
     match kind {
-        Kind::Malformed | Kind::Invalid | Kind::TooLarge | Kind::UnsupportedMedia | Kind::MethodNotAllowed => {
-            Code::Invalid
-        }
+        Kind::Malformed
+        | Kind::Invalid
+        | Kind::TooLarge
+        | Kind::TooSlow
+        | Kind::UnsupportedMedia
+        | Kind::MethodNotAllowed => Code::Invalid,
         Kind::Denied => Code::Denied,
         Kind::NotFound => Code::NotFound,
-        Kind::Conflict | Kind::Ambiguous | Kind::NeedsRestart => Code::Conflict,
+        Kind::Conflict | Kind::Changed | Kind::Ambiguous | Kind::NeedsRestart => Code::Conflict,
         Kind::Config => Code::Config,
         Kind::Plugin => Code::Plugin,
         Kind::Unsupported => Code::Unsupported,
@@ -184,6 +187,7 @@ fn of_problem(kind: Kind) -> Code {
         | Kind::Unhealthy
         | Kind::ShuttingDown => Code::Unavailable,
         Kind::Fault | Kind::Deadline => Code::Fault,
+        Kind::TimedOut => Code::Timeout,
         Kind::Store => Code::Storage,
         Kind::Internal => Code::Other,
     }
@@ -193,7 +197,7 @@ fn of_start(error: &StartError) -> Code {
     match error {
         StartError::Locked(_) | StartError::SocketInUse { .. } => Code::Locked,
         StartError::Store(_) | StartError::Storage { .. } => Code::Storage,
-        StartError::Config(_) | StartError::SocketTooLong { .. } => Code::Config,
+        StartError::Config(_) | StartError::SocketTooLong { .. } | StartError::SocketExposed { .. } => Code::Config,
         StartError::Plugin { .. } | StartError::NoPlugin { .. } => Code::Plugin,
         StartError::Socket { .. } | StartError::Runtime(_) | StartError::Control(_) => Code::Other,
     }

@@ -38,6 +38,12 @@ pub(crate) enum Kind {
     TooLarge,
     /// The body is not JSON.
     UnsupportedMedia,
+    /// The body took too long to come.
+    TooSlow,
+    /// The session is not as the client saw it any more.
+    Changed,
+    /// There was no answer in time.
+    TimedOut,
     /// A pool or quota is used up for now.
     Exhausted,
     /// The bulkhead round the backend is full: nothing was asked.
@@ -71,7 +77,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 27] = [
         Self::Malformed,
         Self::Invalid,
         Self::Denied,
@@ -81,6 +87,9 @@ impl Kind {
         Self::Ambiguous,
         Self::TooLarge,
         Self::UnsupportedMedia,
+        Self::TooSlow,
+        Self::Changed,
+        Self::TimedOut,
         Self::Exhausted,
         Self::Full,
         Self::Open,
@@ -106,6 +115,8 @@ impl Kind {
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Conflict | Self::Ambiguous | Self::NeedsRestart => 409,
+            Self::TooSlow => 408,
+            Self::Changed => 412,
             Self::TooLarge => 413,
             Self::UnsupportedMedia => 415,
             Self::Invalid | Self::Config | Self::Plugin => 422,
@@ -116,7 +127,7 @@ impl Kind {
             Self::Full | Self::Open | Self::Quarantined | Self::Unavailable | Self::Unhealthy | Self::ShuttingDown => {
                 503
             }
-            Self::Deadline => 504,
+            Self::Deadline | Self::TimedOut => 504,
         }
     }
 
@@ -132,6 +143,9 @@ impl Kind {
             Self::Ambiguous => "ambiguous",
             Self::TooLarge => "too_large",
             Self::UnsupportedMedia => "unsupported_media",
+            Self::TooSlow => "too_slow",
+            Self::Changed => "changed",
+            Self::TimedOut => "timed_out",
             Self::Exhausted => "exhausted",
             Self::Full => "full",
             Self::Open => "open",
@@ -161,6 +175,9 @@ impl Kind {
             Self::Ambiguous => "More than one session is meant",
             Self::TooLarge => "The request is too large",
             Self::UnsupportedMedia => "The body must be JSON",
+            Self::TooSlow => "The body took too long",
+            Self::Changed => "The session is another one by now",
+            Self::TimedOut => "There was no answer in time",
             Self::Exhausted => "Busy",
             Self::Full => "The backend has as many calls as it may have",
             Self::Open => "The backend is left alone for a while",
@@ -375,6 +392,7 @@ impl From<ReloadError> for Problem {
                 | StartError::Storage { .. }
                 | StartError::SocketTooLong { .. }
                 | StartError::SocketInUse { .. }
+                | StartError::SocketExposed { .. }
                 | StartError::Socket { .. }
                 | StartError::Runtime(_)
                 | StartError::Control(_),

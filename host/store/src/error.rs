@@ -133,6 +133,9 @@ pub enum Error {
     /// An update or an intent of a session that is not there.
     #[error("there is no session {0} in the store")]
     NoSuchSession(SessionId),
+    /// A session was made for this key already.
+    #[error("the key {0:?} is taken")]
+    KeyTaken(String),
     /// Something stored cannot be read back. It is left as it is.
     #[error("the stored {what} cannot be read: {why}")]
     BadRecord {

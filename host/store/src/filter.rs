@@ -55,6 +55,7 @@ mod tests {
             incarnation: Some(1),
             message: String::new(),
             trace_id: None,
+            actor: None,
         };
         let all = EventFilter::default();
         let sessions = |texts: &[&str]| EventFilter {

@@ -26,8 +26,8 @@ pub struct EventPage {
 /// Adds an event and gives it its id.
 pub(crate) async fn add(event: &Event, connection: &mut SqliteConnection) -> Result<Event, Error> {
     let added = sqlx::query(
-        "INSERT INTO events (at, kind, session, name, backend, incarnation, message, trace) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO events (at, kind, session, name, backend, incarnation, message, trace, actor) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )
     .bind(int(event.at.as_millis()))
     .bind(event.kind.as_str())
@@ -37,6 +37,7 @@ pub(crate) async fn add(event: &Event, connection: &mut SqliteConnection) -> Res
     .bind(event.incarnation.map(int))
     .bind(event.message.as_str())
     .bind(event.trace_id.map(|id| id.to_string()))
+    .bind(event.actor.as_deref())
     .execute(connection)
     .await?;
     Ok(Event { id: added.last_insert_rowid().unsigned_abs(), ..event.clone() })
@@ -112,6 +113,7 @@ fn event(id: u64, row: &SqliteRow) -> Result<Event, Box<dyn std::error::Error + 
         incarnation: row.try_get::<Option<i64>, _>("incarnation")?.map(i64::unsigned_abs),
         message: row.try_get("message")?,
         trace_id: row.try_get::<Option<&str>, _>("trace")?.map(str::parse).transpose()?,
+        actor: row.try_get("actor")?,
     })
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use seawall_model::Timestamp;
 use sqlx::SqliteConnection;
 
-use crate::JournalConfig;
 use crate::journal::int;
+use crate::{JournalConfig, once};
 
 /// With a write after this time, old events go.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
@@ -51,6 +51,7 @@ impl Pruning {
             .execute(&mut *connection)
             .await?;
         share(self.config.events, connection).await?;
+        once::prune(now, connection).await?;
         self.added = 0;
         self.last = Some(now);
         Ok(())

@@ -6,6 +6,8 @@ use seawall_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::Once;
+
 /// A session as the store keeps it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionRecord {
@@ -128,6 +130,9 @@ pub struct Event {
     /// Within which trace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<TraceId>,
+    /// Whose request it was that caused it at once: `uid 1000`, `token ci`. Absent: nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
 }
 
 /// One write. The writes of one call of [`Store::write`](crate::Store::write) happen together or not at all.
@@ -143,6 +148,10 @@ pub enum Write {
     PutIntent(Intent),
     /// The act has come to its end.
     SettleIntent(SessionId),
+    /// Keep for which key a session was made. Refused with [`Error::KeyTaken`](crate::Error::KeyTaken).
+    PutOnce(Once),
+    /// Forget such a key.
+    ForgetOnce(String),
     /// Add to the journal. The store gives the id, in the order of commits, and whatever `id` says is overwritten.
     Event(Event),
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
-use crate::{Error, Event, Intent, SessionRecord, Snapshot, Write};
+use crate::{Error, Event, Intent, Once, SessionRecord, Snapshot, Write};
 
 /// A [`Write`], ready to be written.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) enum Row {
     DeleteSession(SessionId),
     PutIntent { session: SessionId, intent: String },
     SettleIntent(SessionId),
+    PutOnce(Once),
+    ForgetOnce(String),
     Event(Event),
 }
 
@@ -72,6 +74,8 @@ pub(crate) fn encode(write: Write) -> Result<Row, Error> {
             Row::PutIntent { session: intent.session, intent: text }
         }
         Write::SettleIntent(id) => Row::SettleIntent(id),
+        Write::PutOnce(once) => Row::PutOnce(once),
+        Write::ForgetOnce(key) => Row::ForgetOnce(key),
         Write::Event(event) => Row::Event(event),
     })
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 
-use seawall_model::{BackendName, StoreId};
+use seawall_model::{BackendName, StoreId, Timestamp};
 use sqlx::{Row as _, SqliteConnection};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, broadcast};
@@ -21,7 +21,8 @@ use crate::schema::Database;
 use crate::state::{Shared, Versioned};
 use crate::writer::{Counters, Submit, Writer};
 use crate::{
-    Error, Event, EventFilter, Intent, OpenError, SessionRecord, StateMap, StateQuota, StoreConfig, Write, rows,
+    Error, Event, EventFilter, Intent, Once, OpenError, SessionRecord, StateMap, StateQuota, StoreConfig, Write, once,
+    rows,
 };
 
 /// Events that a subscriber may be behind before it misses some.
@@ -223,6 +224,15 @@ impl Store {
             }
         };
         Ok(StateMap::new(shared, self.0.submit.clone(), quota))
+    }
+
+    /// What was made for an idempotency key in the last day.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn once(&self, key: &str, now: Timestamp) -> Result<Option<Once>, Error> {
+        let key = key.to_owned();
+        self.0.reader.read(async move |connection| once::get(&key, now, connection).await).await
     }
 
     /// Counts since the store was opened.

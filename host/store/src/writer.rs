@@ -38,7 +38,7 @@ use crate::pruning::Pruning;
 use crate::rows::{Row, SessionRow};
 use crate::schema::Database;
 use crate::state::{Checked, Commit};
-use crate::{Error, Event, StateError};
+use crate::{Error, Event, StateError, once};
 
 /// Batches that may wait; more callers wait to queue.
 const QUEUE: usize = 1024;
@@ -395,6 +395,8 @@ async fn write_rows(rows: &[Row], connection: &mut SqliteConnection) -> Result<V
                     .execute(&mut *connection)
                     .await?;
             }
+            Row::PutOnce(once) => once::put(once, connection).await?,
+            Row::ForgetOnce(key) => once::forget(key, connection).await?,
             Row::Event(event) => events.push(journal::add(event, connection).await?),
         }
     }

@@ -16,6 +16,7 @@ mod lies;
 mod lifecycle;
 mod lists;
 mod lost;
+mod once;
 mod orphans;
 mod outage;
 mod planning;

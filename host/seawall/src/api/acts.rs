@@ -8,8 +8,9 @@ use seawall_model::{Session, Signal};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::conditional::IfMatch;
 use super::extract::{Query, Reference};
-use super::openapi::OfSession;
+use super::openapi::{OfSession, SeenAs};
 use super::sessions::{Goal, answer, bounded};
 use super::{Api, Until};
 use crate::problem::Problem;
@@ -33,7 +34,7 @@ impl Default for Killing {
 /// Send a session a signal: SIGKILL, unless another is named.
 #[utoipa::path(
     post, path = "/v1/sessions/{id}/kill", operation_id = "kill_session",
-    tag = "sessions", params(OfSession, Killing),
+    tag = "sessions", params(OfSession, Killing, SeenAs),
     responses(
         (status = 200, body = Session),
         (status = 202, description = "Not over yet, and it was waited long enough", body = Session)
@@ -43,9 +44,10 @@ pub(super) async fn kill(
     State(api): State<Api>,
     Reference(id): Reference,
     Query(query): Query<Killing>,
+    expected: IfMatch,
 ) -> Result<Response, Problem> {
     let id = api.control.resolve(&id)?;
-    let session = api.control.kill(&id, query.signal).await?;
+    let session = expected.hold(api.control.kill(&id, query.signal)).await?;
     answer(&api, &session, query.wait.then(|| Until::Ended.into())).await
 }
 
@@ -64,7 +66,7 @@ pub(super) struct Restarting {
 /// Stop a session, if it runs, and start it again.
 #[utoipa::path(
     post, path = "/v1/sessions/{id}/restart", operation_id = "restart_session",
-    tag = "sessions", params(OfSession, Restarting),
+    tag = "sessions", params(OfSession, Restarting, SeenAs),
     responses(
         (status = 200, body = Session),
         (status = 202, description = "Not so yet, and it was waited long enough", body = Session)
@@ -74,8 +76,9 @@ pub(super) async fn restart(
     State(api): State<Api>,
     Reference(id): Reference,
     Query(query): Query<Restarting>,
+    expected: IfMatch,
 ) -> Result<Response, Problem> {
     let id = api.control.resolve(&id)?;
-    let session = api.control.restart(&id, bounded(query.grace)?).await?;
+    let session = expected.hold(api.control.restart(&id, bounded(query.grace)?)).await?;
     answer(&api, &session, query.wait.then(|| Goal { until: Until::Settled, after: session.outgoing() })).await
 }

@@ -7,8 +7,8 @@ use axum::http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
-use super::MAX_BODY;
 use super::respond::shown;
+use super::{MAX_BODY, patience};
 use crate::config::suggest;
 use crate::problem::{Kind, Problem};
 
@@ -25,7 +25,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             let detail = format!("the body is {:?}: send application/json", shown(media));
             return Err(Problem::new(Kind::UnsupportedMedia, detail));
         }
-        let body = Limited::new(request.into_body(), MAX_BODY).collect().await.map_err(|error| {
+        let body = Limited::new(request.into_body(), MAX_BODY).collect();
+        let body = tokio::time::timeout(patience::BODY, body).await.map_err(|_| {
+            let detail = format!("the body did not come to its end within {} s", patience::BODY.as_secs());
+            Problem::new(Kind::TooSlow, detail)
+        })?;
+        let body = body.map_err(|error| {
             if error.is::<LengthLimitError>() {
                 Problem::new(Kind::TooLarge, format!("the body has more than {MAX_BODY} bytes"))
             } else {

@@ -8,18 +8,24 @@
 //! `axum` is named in this folder only.
 
 mod acts;
+mod audit;
 mod backends;
+mod conditional;
 mod event_query;
 mod events;
 mod extract;
 mod frame;
 mod health;
+mod idempotency;
+mod listing;
 mod logs;
 mod openapi;
+mod patience;
 mod reload;
 mod respond;
 mod server;
 mod sessions;
+mod socket;
 mod state;
 #[cfg(test)]
 mod stream_tests;
@@ -38,8 +44,9 @@ use utoipa_axum::routes;
 
 pub(crate) use events::Missed;
 pub(crate) use frame::{Frame, FrameReader, header as frame_header};
-pub(crate) use server::{Server, WRITE_TIMEOUT, bind, check_path};
+pub(crate) use server::{Server, WRITE_TIMEOUT};
 pub(crate) use sessions::Downed;
+pub(crate) use socket::{bind, check_path};
 pub(crate) use state::{Api, Schemas, Version};
 pub(crate) use until::Until;
 
@@ -48,28 +55,34 @@ pub(crate) const MAX_BODY: usize = 1 << 20;
 
 /// What stands where, with the description of each: nothing stands anywhere that is not described.
 fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::with_openapi(openapi::frame())
-        .routes(routes!(sessions::list, sessions::create))
-        .routes(routes!(sessions::show, sessions::remove))
-        .routes(routes!(sessions::start))
-        .routes(routes!(sessions::stop))
-        .routes(routes!(acts::kill))
-        .routes(routes!(acts::restart))
-        .routes(routes!(sessions::wait))
+    let quick = OpenApiRouter::new()
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::show))
         .routes(routes!(logs::open))
         .routes(routes!(sessions::why))
         .routes(routes!(events::open))
         .routes(routes!(backends::list))
         .routes(routes!(backends::show))
-        .routes(routes!(backends::gc))
-        .routes(routes!(backends::confirm_lost))
-        .routes(routes!(sessions::down))
-        .routes(routes!(reload::reload))
         .routes(routes!(health::version))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))
         .routes(routes!(openapi::show))
+        .route_layer(axum::middleware::from_fn(patience::quick));
+    let held = OpenApiRouter::new()
+        .routes(routes!(sessions::create))
+        .routes(routes!(sessions::remove))
+        .routes(routes!(sessions::start))
+        .routes(routes!(sessions::stop))
+        .routes(routes!(acts::kill))
+        .routes(routes!(acts::restart))
+        .routes(routes!(sessions::wait))
+        .routes(routes!(backends::gc))
+        .routes(routes!(backends::confirm_lost))
+        .routes(routes!(sessions::down))
+        .routes(routes!(reload::reload))
+        .route_layer(axum::middleware::from_fn(patience::held));
+    OpenApiRouter::with_openapi(openapi::frame()).merge(quick).merge(held)
 }
 
 /// The API over this state.
@@ -78,6 +91,7 @@ pub(crate) fn router(api: Api) -> Router {
         .fallback(respond::no_such_address)
         .method_not_allowed_fallback(respond::no_such_method)
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
+        .layer(axum::middleware::from_fn(audit::note))
         .layer(axum::middleware::from_fn(trace::follow))
         .with_state(api)
 }
@@ -92,5 +106,6 @@ pub(crate) fn empty_router(list: Bytes, created: Bytes) -> Router {
         .fallback(respond::no_such_address)
         .method_not_allowed_fallback(respond::no_such_method)
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
+        .layer(axum::middleware::from_fn(audit::note))
         .layer(axum::middleware::from_fn(trace::follow))
 }

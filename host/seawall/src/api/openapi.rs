@@ -5,9 +5,11 @@ use std::sync::LazyLock;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::response::Response as Described;
-use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::schema::{Schema, Type};
+use utoipa::openapi::{Content, ContentBuilder, ObjectBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoParams, OpenApi};
 
 use crate::problem::Problem;
@@ -44,7 +46,10 @@ pub(super) fn document() -> Document {
         let all = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
         all.into_iter().flatten()
     });
-    operations.for_each(may_fail);
+    operations.for_each(|operation| {
+        operation.responses.responses.values_mut().for_each(tagged);
+        may_fail(operation);
+    });
     document
 }
 
@@ -54,6 +59,21 @@ fn may_fail(operation: &mut Operation) {
     let answer: Described =
         ResponseBuilder::new().description("What went wrong").content("application/problem+json", problem).build();
     operation.responses.responses.insert("default".to_owned(), RefOr::T(answer));
+}
+
+/// A session is answered with its tag.
+fn tagged(answer: &mut RefOr<Described>) {
+    let RefOr::T(answer) = answer else { return };
+    let session = |schema: &RefOr<Schema>| matches!(schema, RefOr::Ref(to) if to.ref_location.ends_with("/Session"));
+    let content = |content: &RefOr<Content>| match content {
+        RefOr::T(content) => content.schema.as_ref().is_some_and(session),
+        RefOr::Ref(_) => false,
+    };
+    if answer.content.values().any(content) {
+        let tag = HeaderBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String)));
+        let tag = tag.description(Some("Of the session as it is shown: for `If-Match` and `If-None-Match`"));
+        answer.headers.insert("ETag".to_owned(), RefOr::T(tag.build()));
+    }
 }
 
 static WRITTEN: LazyLock<Bytes> =
@@ -86,4 +106,35 @@ pub(super) struct OfBackend {
     /// As configured.
     #[param(min_length = 1, max_length = 128)]
     name: String,
+}
+
+/// A change only of what was seen.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "read by the derive")]
+pub(super) struct SeenAs {
+    /// Only if the session is still as an answer with this `ETag` has it: else it is left alone, and the answer is 412.
+    #[param(rename = "If-Match", required = false)]
+    tag: Option<String>,
+}
+
+/// An answer only with what is new.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "read by the derive")]
+pub(super) struct KnownAs {
+    /// Only if the session is another one than an answer with this `ETag` has it: else the answer is 304.
+    #[param(rename = "If-None-Match", required = false)]
+    tag: Option<String>,
+}
+
+/// A request that may be sent again.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "read by the derive")]
+pub(super) struct WithKey {
+    /// Of the client's choice, for instance a random one. Sent again with the same key within a day, the same request makes
+    /// nothing new, and is answered with the session that it made; another request with that key is refused with 422.
+    #[param(rename = "Idempotency-Key", required = false, min_length = 1, max_length = 128, pattern = "^[!-~]+$")]
+    key: Option<String>,
 }

@@ -34,6 +34,8 @@ impl From<ControlError> for Problem {
                 ..Self::new(Kind::Conflict, text)
             },
             ControlError::Invalid(invalid) => invalid.into(),
+            ControlError::Changed(_) => Self::new(Kind::Changed, text),
+            ControlError::KeyReused(_) => Self::field(Kind::Invalid, "Idempotency-Key", text),
             ControlError::Conflict(_) => Self::new(Kind::Conflict, text),
             ControlError::BackendUnhealthy { .. } => Self::new(Kind::Unhealthy, text),
             ControlError::Store(_) => Self::new(Kind::Store, crate::exit::chain(&error)),

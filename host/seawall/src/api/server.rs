@@ -1,25 +1,25 @@
 //! The listener and its connections: bound under the data directory's lock, bounded in number and in patience, and
 //! joined at the end.
 
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::app::StartError;
+use super::audit::Peer;
+use super::socket::Bound;
 
 /// Connections at one time; more of them wait in the listener's queue.
 const MAX_CONNECTIONS: usize = 512;
@@ -30,89 +30,6 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Of a request's header, and of what waits to be written.
 const MAX_HEADER: usize = 64 << 10;
-/// `sockaddr_un` has 108 bytes, the last of them a zero.
-const MAX_PATH: usize = 107;
-
-/// A socket that is bound and does not answer yet. Its file goes when this does.
-#[derive(Debug)]
-pub(crate) struct Bound {
-    listener: UnixListener,
-    path: PathBuf,
-    /// Device and inode, by which the file is known again.
-    identity: (u64, u64),
-}
-
-/// Refuses a path that no socket can have, before anything is made for it.
-///
-/// # Errors
-/// It is too long.
-pub(crate) fn check_path(path: &Path) -> Result<(), StartError> {
-    let length = path.as_os_str().len();
-    if length > MAX_PATH {
-        return Err(StartError::SocketTooLong { path: path.to_owned(), length, most: MAX_PATH });
-    }
-    Ok(())
-}
-
-/// Binds the socket, for its owner only. The caller holds the data directory's lock: a socket that is left over there
-/// belongs to nobody.
-///
-/// # Errors
-/// The path is too long, somebody answers there, or the system refuses.
-pub(crate) fn bind(path: &Path) -> Result<Bound, StartError> {
-    check_path(path)?;
-    let fail = |source| StartError::Socket { path: path.to_owned(), source };
-    let parent = path.parent().ok_or_else(|| fail(io::Error::other("it has no parent directory")))?;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(fail)?;
-    if occupied(path).map_err(fail)? {
-        return Err(StartError::SocketInUse { path: path.to_owned() });
-    }
-    // Made under another name and then moved into place: nobody meets a socket that others may still open, and a
-    // socket that is left over is replaced in one step.
-    let fresh = parent.join(format!(".s{}", std::process::id()));
-    let _ = std::fs::remove_file(&fresh);
-    let listener = UnixListener::bind(&fresh).map_err(fail)?;
-    let placed = std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))
-        .and_then(|()| std::fs::rename(&fresh, path))
-        .and_then(|()| identity(path));
-    match placed {
-        Ok(identity) => Ok(Bound { listener, path: path.to_owned(), identity }),
-        Err(error) => {
-            let _ = std::fs::remove_file(&fresh);
-            Err(fail(error))
-        }
-    }
-}
-
-/// Whether somebody answers at the socket. What is no socket is never removed.
-fn occupied(path: &Path) -> io::Result<bool> {
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-        Ok(about) if !about.file_type().is_socket() => {
-            Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there; move it away"))
-        }
-        Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
-            Err(error) => Err(error),
-        },
-    }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    std::fs::symlink_metadata(path).map(|about| (about.dev(), about.ino()))
-}
-
-impl Drop for Bound {
-    fn drop(&mut self) {
-        // Another daemon may have put its own there since.
-        if identity(&self.path).is_ok_and(|found| found == self.identity) {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
 /// A server that runs. Owns the accepting task and one task a connection.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -178,9 +95,10 @@ async fn accept(
         let Ok(permit) = permit else { return };
         match accepted {
             Ok((stream, _)) => {
+                let peer = Peer::of(&stream);
                 let mut stream = TimeoutStream::new(stream);
                 stream.set_write_timeout(Some(patience));
-                let connection = connection(Box::pin(stream), router.clone(), drain.clone(), cut.clone());
+                let connection = connection(Box::pin(stream), peer, router.clone(), drain.clone(), cut.clone());
                 tasks.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -197,12 +115,17 @@ async fn accept(
 
 type Stream = Pin<Box<TimeoutStream<UnixStream>>>;
 
-async fn connection(stream: Stream, router: Router, drain: CancellationToken, cut: CancellationToken) {
+async fn connection(stream: Stream, peer: Peer, router: Router, drain: CancellationToken, cut: CancellationToken) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADER)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let mut draining = false;
     let ended = loop {
@@ -218,40 +141,5 @@ async fn connection(stream: Stream, router: Router, drain: CancellationToken, cu
     };
     if let Err(error) = ended {
         debug!(error = %crate::exit::chain(&error), "a connection broke");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_socket_is_its_owners_and_goes_with_its_listener() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("new/s");
-        let bound = bind(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
-        assert!(matches!(bind(&path), Err(StartError::SocketInUse { .. })));
-        drop(bound);
-        assert!(!path.exists());
-    }
-
-    #[tokio::test]
-    async fn a_socket_that_is_left_over_is_replaced_and_a_file_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let stale = folder.path().join("s");
-        drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
-        bind(&stale).unwrap();
-        let file = folder.path().join("f");
-        std::fs::write(&file, "mine").unwrap();
-        assert!(matches!(bind(&file), Err(StartError::Socket { .. })));
-        assert_eq!(std::fs::read(&file).unwrap(), b"mine");
-    }
-
-    #[tokio::test]
-    async fn a_path_that_is_too_long_is_refused_by_its_length() {
-        let path = Path::new("/tmp").join("x".repeat(104));
-        assert!(matches!(bind(&path), Err(StartError::SocketTooLong { length: 109, .. })));
     }
 }

@@ -3,43 +3,44 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::header::{CONTENT_TYPE, LINK, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use seawall_control::{ControlError, Glance, Why};
-use seawall_model::{BackendName, Incarnation, Session, SessionId, SessionSpec};
+use seawall_control::{ControlError, Why};
+use seawall_model::{Incarnation, Session, SessionId, SessionSpec};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::conditional::{IfMatch, IfNoneMatch, Tagged};
 use super::extract::{Json, Query, Reference};
-use super::openapi::OfSession;
+use super::idempotency::{self, IdempotencyKey};
+use super::listing::Listing;
+use super::openapi::{KnownAs, OfSession, SeenAs, WithKey};
 use super::{Api, Until};
 use crate::problem::{Kind, Problem};
-
-#[derive(Default, Deserialize, IntoParams)]
-#[serde(default, deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Filter {
-    /// Those that are over as well.
-    all: bool,
-    /// Those of one backend.
-    backend: Option<BackendName>,
-}
 
 /// Sessions, oldest first.
 #[utoipa::path(
     get, path = "/v1/sessions", operation_id = "list_sessions",
-    tag = "sessions", params(Filter), responses((status = 200, body = [Session]))
+    tag = "sessions", params(Listing), responses((
+        status = 200, body = [Session], headers(("Link" = String, description = "Where the next page is, if there is one"))
+    ))
 )]
-pub(super) async fn list(State(api): State<Api>, Query(filter): Query<Filter>) -> Result<Response, Problem> {
-    let wanted = |session: Glance<'_>| {
-        (filter.all || !session.state.is_final())
-            && filter.backend.as_ref().is_none_or(|backend| session.backend == backend)
-    };
+pub(super) async fn list(
+    State(api): State<Api>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<Response, Problem> {
+    let listing = Listing::read(&pairs)?;
+    let page = listing.page();
     let defect = |error| Problem::new(Kind::Internal, format!("the list could not be written: {error}"));
-    let documents = api.control.documents(wanted).map_err(defect)?;
-    Ok(json_array(&documents).into_response())
+    let documents = api.control.documents(|session| page.takes(&session)).map_err(defect)?;
+    let mut response = json_array(&documents).into_response();
+    if let Some(next) = page.next() {
+        response.headers_mut().insert(LINK, next);
+    }
+    Ok(response)
 }
 
 /// An array of what is JSON already.
@@ -74,28 +75,47 @@ pub(super) struct Creating {
 /// What is refused leaves nothing behind; with `wait` that includes a refusal by the backend.
 #[utoipa::path(
     post, path = "/v1/sessions", operation_id = "create_session",
-    tag = "sessions", params(Creating), request_body = SessionSpec,
+    tag = "sessions", params(Creating, WithKey), request_body = SessionSpec,
     responses((
-        status = 201, description = "It is wanted, and stored", body = Session,
+        status = 201, description = "It is wanted, and stored; or, sent again with its `Idempotency-Key`, was", body = Session,
         headers(("Location" = String, description = "Its address"))
     ))
 )]
 pub(super) async fn create(
     State(api): State<Api>,
     Query(query): Query<Creating>,
+    IdempotencyKey(key): IdempotencyKey,
     Json(spec): Json<SessionSpec>,
 ) -> Result<Response, Problem> {
     api.check_options(&spec)?;
-    let mut session = api.control.create(spec).await.map_err(|error| match error {
+    let created = match key.clone() {
+        Some(key) => {
+            let request = idempotency::request(&spec);
+            api.control.create_once(spec, key, request).await
+        }
+        None => api.control.create(spec).await,
+    };
+    let mut session = created.map_err(|error| match error {
         // The address is right; what is named in the body is not there.
         ControlError::NoSuchBackend(_) => Problem::field(Kind::Invalid, "backend", error.to_string()),
         other => other.into(),
     })?;
     if query.wait {
-        session = made(&api, session, query.timeout.unwrap_or(USUAL_HOLD).min(LONGEST_HOLD)).await?;
+        let timeout = query.timeout.unwrap_or(USUAL_HOLD).min(LONGEST_HOLD);
+        session = match (made(&api, session, timeout).await, key) {
+            (Ok(session), _) => session,
+            (Err(refused), key) => {
+                // Nothing was made for it.
+                if let Some(key) = key {
+                    api.control.forget_key(key).await?;
+                }
+                return Err(refused);
+            }
+        };
     }
-    let mut response = (StatusCode::CREATED, axum::Json(&session)).into_response();
-    if let Ok(location) = HeaderValue::from_str(&format!("/v1/sessions/{}", session.id)) {
+    let location = HeaderValue::from_str(&format!("/v1/sessions/{}", session.id)).ok();
+    let mut response = Tagged(StatusCode::CREATED, session).into_response();
+    if let Some(location) = location {
         response.headers_mut().insert(LOCATION, location);
     }
     Ok(response)
@@ -120,11 +140,27 @@ async fn made(api: &Api, session: Session, timeout: Duration) -> Result<Session,
 /// One session.
 #[utoipa::path(
     get, path = "/v1/sessions/{id}", operation_id = "show_session",
-    tag = "sessions", params(OfSession), responses((status = 200, body = Session))
+    tag = "sessions", params(OfSession, KnownAs),
+    responses(
+        (status = 200, body = Session),
+        (status = 304, description = "It is as the client has it")
+    )
 )]
-pub(super) async fn show(State(api): State<Api>, Reference(id): Reference) -> Result<Response, Problem> {
+pub(super) async fn show(
+    State(api): State<Api>,
+    Reference(id): Reference,
+    known: IfNoneMatch,
+) -> Result<Response, Problem> {
     let id = api.control.resolve(&id)?;
-    Ok(axum::Json(find(&api, &id)?).into_response())
+    let session = find(&api, &id)?;
+    let has = known.has(&session);
+    let mut response = Tagged(StatusCode::OK, session).into_response();
+    if has {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.body_mut() = Body::empty();
+        response.headers_mut().remove(CONTENT_TYPE);
+    }
+    Ok(response)
 }
 
 /// Why a session is as it is.
@@ -150,7 +186,7 @@ pub(super) struct Starting {
 /// Start a session that is over.
 #[utoipa::path(
     post, path = "/v1/sessions/{id}/start", operation_id = "start_session",
-    tag = "sessions", params(OfSession, Starting),
+    tag = "sessions", params(OfSession, Starting, SeenAs),
     responses(
         (status = 200, body = Session),
         (status = 202, description = "Not so yet, and it was waited long enough", body = Session)
@@ -160,9 +196,10 @@ pub(super) async fn start(
     State(api): State<Api>,
     Reference(id): Reference,
     Query(query): Query<Starting>,
+    expected: IfMatch,
 ) -> Result<Response, Problem> {
     let id = api.control.resolve(&id)?;
-    let session = api.control.start_session(&id).await?;
+    let session = expected.hold(api.control.start_session(&id)).await?;
     answer(&api, &session, query.wait.then(|| Until::Settled.into())).await
 }
 
@@ -182,7 +219,7 @@ pub(super) struct Stopping {
 pub(super) async fn answer(api: &Api, session: &Session, goal: Option<Goal>) -> Result<Response, Problem> {
     match goal {
         Some(goal) => hold(api, &session.id, goal, LONGEST_HOLD).await,
-        None => Ok(axum::Json(session).into_response()),
+        None => Ok(Tagged(StatusCode::OK, session.clone()).into_response()),
     }
 }
 
@@ -199,7 +236,7 @@ const MAX_GRACE: Duration = Duration::from_secs(3600);
 
 /// Stop a session: its stop signal, then its grace, then KILL.
 #[utoipa::path(
-    post, path = "/v1/sessions/{id}/stop", operation_id = "stop_session", tag = "sessions", params(OfSession, Stopping),
+    post, path = "/v1/sessions/{id}/stop", operation_id = "stop_session", tag = "sessions", params(OfSession, Stopping, SeenAs),
     responses(
         (status = 200, body = Session),
         (status = 202, description = "Not over yet, and it was waited long enough", body = Session)
@@ -209,9 +246,10 @@ pub(super) async fn stop(
     State(api): State<Api>,
     Reference(id): Reference,
     Query(query): Query<Stopping>,
+    expected: IfMatch,
 ) -> Result<Response, Problem> {
     let id = api.control.resolve(&id)?;
-    let session = api.control.stop(&id, bounded(query.grace)?).await?;
+    let session = expected.hold(api.control.stop(&id, bounded(query.grace)?)).await?;
     answer(&api, &session, query.wait.then(|| Until::Ended.into())).await
 }
 
@@ -231,7 +269,7 @@ pub(super) struct Removing {
 
 /// Remove a session, its workload and its log.
 #[utoipa::path(
-    delete, path = "/v1/sessions/{id}", operation_id = "remove_session", tag = "sessions", params(OfSession, Removing),
+    delete, path = "/v1/sessions/{id}", operation_id = "remove_session", tag = "sessions", params(OfSession, Removing, SeenAs),
     responses(
         (status = 202, description = "It is being removed", body = Session),
         (status = 204, description = "It is gone")
@@ -241,21 +279,22 @@ pub(super) async fn remove(
     State(api): State<Api>,
     Reference(id): Reference,
     Query(query): Query<Removing>,
+    expected: IfMatch,
 ) -> Result<Response, Problem> {
     if query.forget && !query.break_glass {
         return Err(Problem::field(Kind::Malformed, "forget", "only with `break_glass`"));
     }
     let id = api.control.resolve(&id)?;
     if query.break_glass {
-        api.control.break_glass(&id, query.forget).await?;
+        expected.hold(api.control.break_glass(&id, query.forget)).await?;
     } else {
-        api.control.remove(&id, query.force).await?;
+        expected.hold(api.control.remove(&id, query.force)).await?;
     }
     if query.wait {
         return hold(&api, &id, Until::Removed.into(), LONGEST_HOLD).await;
     }
     match api.control.session(&id) {
-        Some(session) => Ok((StatusCode::ACCEPTED, axum::Json(session)).into_response()),
+        Some(session) => Ok(Tagged(StatusCode::ACCEPTED, session).into_response()),
         None => Ok(StatusCode::NO_CONTENT.into_response()),
     }
 }
@@ -320,12 +359,12 @@ impl From<Until> for Goal {
 pub(super) async fn hold(api: &Api, id: &SessionId, goal: Goal, timeout: Duration) -> Result<Response, Problem> {
     let until = goal.until;
     match reach(api, id, goal, timeout).await {
-        Ok(Some(session)) => Ok(axum::Json(session).into_response()),
+        Ok(Some(session)) => Ok(Tagged(StatusCode::OK, session).into_response()),
         Err(ControlError::NoSuchSession(_)) if until == Until::Removed => Ok(StatusCode::NO_CONTENT.into_response()),
         Err(error) => Err(error.into()),
         Ok(None) => match (find(api, id), until) {
             (Err(_), Until::Removed) => Ok(StatusCode::NO_CONTENT.into_response()),
-            (session, _) => Ok((StatusCode::ACCEPTED, axum::Json(session?)).into_response()),
+            (session, _) => Ok(Tagged(StatusCode::ACCEPTED, session?).into_response()),
         },
     }
 }

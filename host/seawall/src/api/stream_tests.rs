@@ -92,6 +92,7 @@ async fn nothing_is_kept_for_a_subscriber_that_does_not_read_and_it_is_told_what
                 incarnation: None,
                 message: "x".repeat(1000),
                 trace_id: None,
+                actor: None,
             })
         };
         daemon.store.write((0..100).map(event).collect()).await.unwrap();

@@ -1,7 +1,10 @@
 //! The API over a real socket, with a store, a control plane and a backend made here.
 
+mod again;
+mod conditional;
 mod described;
 mod measured;
+mod pages;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -100,13 +103,14 @@ async fn answer(response: reqwest::Response) -> (StatusCode, Value) {
     let status = response.status();
     let media = response.headers().get("content-type").map(|media| media.to_str().unwrap().to_owned());
     let path = response.url().path().to_owned();
+    let headers = response.headers().clone();
     let bytes = response.bytes().await.unwrap();
     if status.is_client_error() || status.is_server_error() {
         assert_eq!(media.as_deref(), Some("application/problem+json"), "{status} {bytes:?}");
     }
     let value =
         serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into()));
-    described::check(&path, status, media.as_deref().unwrap_or_default(), &value);
+    described::check(&path, status, media.as_deref().unwrap_or_default(), &value, &headers);
     (status, value)
 }
 
@@ -122,6 +126,13 @@ async fn every_bad_request_is_a_problem_that_says_what_is_wrong() {
         (Method::POST, "/healthz".to_owned()),
         (Method::GET, "/v1/sessions?al=true".to_owned()),
         (Method::GET, "/v1/sessions?all=maybe".to_owned()),
+        (Method::GET, "/v1/sessions?state=runing".to_owned()),
+        (Method::GET, "/v1/sessions?health=fine".to_owned()),
+        (Method::GET, "/v1/sessions?limit=0".to_owned()),
+        (Method::GET, "/v1/sessions?limit=1001".to_owned()),
+        (Method::GET, "/v1/sessions?after=nobody".to_owned()),
+        (Method::GET, "/v1/sessions?all=true&all=false".to_owned()),
+        (Method::GET, "/v1/sessions?backend=..".to_owned()),
         (Method::GET, "/v1/sessions/nobody".to_owned()),
         (Method::GET, "/v1/sessions/%2e%2e%2f%2e%2e%2fetc%2fpasswd".to_owned()),
         (Method::GET, "/v1/sessions/%ff%fe".to_owned()),

@@ -43,6 +43,7 @@ pub(crate) fn event(message: &str) -> Event {
         incarnation: Some(1),
         message: message.to_owned(),
         trace_id: Some(seawall_model::TraceId::random()),
+        actor: Some("uid 1000".to_owned()),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod common;
 mod journal;
+mod once;
 mod open;
 mod sessions;
 mod state;

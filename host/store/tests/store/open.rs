@@ -107,7 +107,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     newer.close().await.unwrap();
     let before = fs::read(dir.path().join("seawall.db")).unwrap();
     let refused = Store::open(dir.path()).await.unwrap_err();
-    assert!(matches!(refused, OpenError::NewerSchema { found: 9, known: 2, .. }), "{refused:?}");
+    assert!(matches!(refused, OpenError::NewerSchema { found: 9, known: 3, .. }), "{refused:?}");
     assert!(fs::read(dir.path().join("seawall.db")).unwrap() == before, "it was not changed");
 }
 
@@ -115,7 +115,12 @@ async fn a_newer_schema_is_refused_and_left_alone() {
 async fn a_database_of_an_older_schema_is_brought_up_to_date_and_keeps_what_it_has() {
     let dir = filled().await;
     let mut older = raw(dir.path()).await;
-    for step in ["ALTER TABLE events DROP COLUMN trace", "DELETE FROM _sqlx_migrations WHERE version > 1"] {
+    for step in [
+        "ALTER TABLE events DROP COLUMN trace",
+        "ALTER TABLE events DROP COLUMN actor",
+        "DROP TABLE idempotency",
+        "DELETE FROM _sqlx_migrations WHERE version > 1",
+    ] {
         sqlx::raw_sql(step).execute(&mut older).await.unwrap();
     }
     older.close().await.unwrap();
@@ -123,7 +128,8 @@ async fn a_database_of_an_older_schema_is_brought_up_to_date_and_keeps_what_it_h
     assert_eq!(store.load().await.unwrap().sessions.len(), 200);
     let event = event("it was brought up to date");
     store.write(vec![Write::Event(event.clone())]).await.unwrap();
-    assert_eq!(store.events(None, 10).await.unwrap()[0].trace_id, event.trace_id);
+    let kept = &store.events(None, 10).await.unwrap()[0];
+    assert_eq!((&kept.trace_id, &kept.actor), (&event.trace_id, &event.actor));
     store.close().await;
 }
 

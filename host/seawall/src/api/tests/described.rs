@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
+use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -47,7 +48,7 @@ fn described(path: &str) -> Option<(&'static String, &'static Value)> {
 }
 
 /// Holds an answer against what is described for its address.
-pub(super) fn check(path: &str, status: StatusCode, media: &str, body: &Value) {
+pub(super) fn check(path: &str, status: StatusCode, media: &str, body: &Value, headers: &HeaderMap) {
     let Some((path, item)) = described(path) else {
         assert_eq!(status, StatusCode::NOT_FOUND, "{path} is not described");
         return;
@@ -64,12 +65,21 @@ pub(super) fn check(path: &str, status: StatusCode, media: &str, body: &Value) {
         match VALIDATORS.get(&key(path, method, code, media)) {
             None => {}
             Some(validator) => match validator.validate(body) {
-                Ok(()) => return,
+                Ok(()) => match missing(response, headers) {
+                    None => return,
+                    Some(name) => why.push(format!("{method} {path} {code}: the answer has no {name}")),
+                },
                 Err(error) => why.push(format!("{method} {path} {code}: {error} at {}", error.instance_path())),
             },
         }
     }
     panic!("{}\n{body:#}", why.join("\n"));
+}
+
+/// A header that is described and that the answer does not have. There is not always a next page.
+fn missing<'a>(response: &'a Value, headers: &HeaderMap) -> Option<&'a String> {
+    let described = response["headers"].as_object().into_iter().flat_map(|headers| headers.keys());
+    described.filter(|name| *name != "Link").find(|name| !headers.contains_key(name.as_str()))
 }
 
 #[test]
