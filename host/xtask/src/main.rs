@@ -77,7 +77,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let result = setup::complete_path().and_then(|()| match arguments.command {
+    let result = setup::complete_path().and_then(|()| setup::make()).and_then(|()| match arguments.command {
         Command::Demo => demo::run(),
         Command::Test { arguments } => test::run(&arguments),
         Command::Drill(arguments) => drill::run(&arguments),

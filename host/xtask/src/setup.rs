@@ -1,4 +1,4 @@
-//! Installs what demo and test need and cargo cannot bring: a Docker Engine to start privately.
+//! Installs what demo and test need and cargo cannot bring: `make`, and a Docker Engine to start privately.
 //!
 //! On Debian as root it calls apt-get and says so; elsewhere it says exactly what to install. It never starts an
 //! engine of the system, and never uses one that runs.
@@ -130,20 +130,33 @@ fn look() -> Result<Docker> {
 /// # Errors
 /// There is none, and it cannot be installed from here; or that was tried and failed.
 pub(crate) fn compiler() -> Result<()> {
-    const BY_HAND: &str = "apt-get install -y --no-install-recommends g++";
-    if installed("c++") {
+    require(&Need { program: "c++", package: "g++", why: "libFuzzer is compiled with it" })
+}
+
+/// Sees to `make`, by which the daemon's allocator is compiled.
+///
+/// # Errors
+/// As [`compiler`].
+pub(crate) fn make() -> Result<()> {
+    require(&Need { program: "make", package: "make", why: "the daemon's allocator is compiled by it" })
+}
+
+fn require(need: &Need) -> Result<()> {
+    let Need { program, package, why } = need;
+    if installed(program) {
         return Ok(());
     }
+    let by_hand = format!("apt-get install -y --no-install-recommends {package}");
     ensure!(
         installed("apt-get") && rustix::process::geteuid().is_root(),
-        "libFuzzer needs a C++ compiler; as root: {BY_HAND}"
+        "`{program}` is missing: {why}; as root: {by_hand}"
     );
-    say::note(format_args!("installing g++ (c++): libFuzzer is compiled with it"));
+    say::note(format_args!("installing {package} ({program}): {why}"));
     say::command("apt-get update");
     workspace::run(apt().arg("update").arg("-qq"), "apt-get update")?;
-    say::command(BY_HAND);
-    workspace::run(apt().args(["install", "-y", "-qq", "--no-install-recommends", "g++"]), "apt-get install")?;
-    ensure!(installed("c++"), "g++ was installed, and `c++` is still missing");
+    say::command(&by_hand);
+    workspace::run(apt().args(["install", "-y", "-qq", "--no-install-recommends", package]), "apt-get install")?;
+    ensure!(installed(program), "{package} was installed, and `{program}` is still missing");
     Ok(())
 }
 

@@ -24,6 +24,10 @@ use anyhow::{Context, Result};
 
 use crate::measure::Report;
 
+/// The daemon's own.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> Result<()> {
     let only = std::env::args().nth(1).unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start tokio")?;

@@ -54,14 +54,14 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
 
 fn ticks(report: &mut Report) -> Result<()> {
     let (home, daemon) = serve("[control]\nsweep-interval = \"1s\"\nlist-interval = \"1h\"\n")?;
-    let (began, commits) = (Instant::now(), metric(&home, "seawall_store_commits_total")?);
+    let (began, commits) = (Instant::now(), metric(&home, "seawall_store_commits_total{}")?);
     create(&home, SESSIONS, || json!({"backend": "mock"}))?;
     let asked = began.elapsed();
     until_running(&home, SESSIONS)?;
     let took = began.elapsed();
     let count = f64::from(u32::try_from(SESSIONS).context("count sessions")?);
     report.speed(&format!("{SESSIONS} sessions asked for, made and running"), count / took.as_secs_f64(), 1000.0);
-    let commits = metric(&home, "seawall_store_commits_total")? - commits;
+    let commits = metric(&home, "seawall_store_commits_total{}")? - commits;
     let [asked, took] = [asked, took].map(|time| time.as_secs_f64());
     report
         .note(format!("{SESSIONS} sessions: asked for within {asked:.1} s, run after {took:.1} s, {commits} commits"));
