@@ -28,6 +28,8 @@ pub struct Chaos {
     pub empty_rate: f64,
     /// This share of the workloads is left out of each answer.
     pub missing_rate: f64,
+    /// This share of the answers has what is in it in any order.
+    pub shuffled_rate: f64,
 }
 
 /// How a call fails.
@@ -62,12 +64,14 @@ pub struct Fate {
     pub loses: bool,
     /// Its answer is empty.
     pub empties: bool,
+    /// Its answer is in any order.
+    pub shuffles: bool,
 }
 
 impl Chaos {
     /// Whether anything depends on chance.
     pub fn needs_dice(&self) -> bool {
-        let rates = [self.failure_rate, self.lost_rate, self.empty_rate, self.missing_rate];
+        let rates = [self.failure_rate, self.lost_rate, self.empty_rate, self.missing_rate, self.shuffled_rate];
         self.jitter.0 > 0 || rates.into_iter().any(|rate| rate > 0.0)
     }
 
@@ -77,7 +81,9 @@ impl Chaos {
         let fails = dice.hits(self.failure_rate);
         let loses = dice.hits(self.lost_rate);
         let empties = dice.hits(self.empty_rate);
-        Fate { delay: self.latency.0.saturating_add(jitter), fails: fails || call < self.fail_first, loses, empties }
+        let shuffles = dice.hits(self.shuffled_rate);
+        let delay = self.latency.0.saturating_add(jitter);
+        Fate { delay, fails: fails || call < self.fail_first, loses, empties, shuffles }
     }
 
     /// The error that a failing call answers; `None` if it is to trap.
@@ -123,6 +129,11 @@ impl Dice {
     /// A number below `bound`, which is at least 1.
     fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
+    }
+
+    /// Any of so many, which are at least 1.
+    pub fn pick(&mut self, count: usize) -> usize {
+        usize::try_from(self.below(count as u64)).unwrap_or(0)
     }
 
     /// True in this share of all draws. 0 is never, 1 is always.
@@ -172,6 +183,14 @@ mod tests {
         delays.sort_unstable();
         delays.dedup();
         assert_eq!(delays, [10, 11, 12, 13]);
+    }
+
+    #[test]
+    fn each_of_many_is_picked() {
+        let mut dice = Dice::new(&[1]);
+        let picked: std::collections::BTreeSet<_> = (0..200).map(|_| dice.pick(5)).collect();
+        assert_eq!(picked, (0..5).collect());
+        assert!(Chaos { shuffled_rate: 0.5, ..Chaos::default() }.needs_dice());
     }
 
     #[test]

@@ -106,7 +106,7 @@ fn tried<T>(function: &'static str, subject: &str, call: impl FnOnce(Option<&mut
     if trial.fate.loses { Err(trial.fail()) } else { Ok(answer) }
 }
 
-/// Leaves out of an answer what the configuration wants left out.
+/// Leaves out of an answer what the configuration wants left out, and brings the rest into the order that it wants.
 fn thin<T>(trial: Option<&mut Trial>, answer: &mut Vec<T>) {
     let Some(trial) = trial else { return };
     if trial.fate.empties {
@@ -115,6 +115,11 @@ fn thin<T>(trial: Option<&mut Trial>, answer: &mut Vec<T>) {
     let rate = trial.chaos.missing_rate;
     if rate > 0.0 {
         answer.retain(|_| !trial.dice.hits(rate));
+    }
+    if trial.fate.shuffles {
+        for last in (1..answer.len()).rev() {
+            answer.swap(last, trial.dice.pick(last + 1));
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Sessions on the mock backend: what the host does of itself, whatever a backend does.
 
 use anyhow::Result;
-use seawall_integration::{eventually, home, refused, run, text, until, until_state};
+use seawall_integration::{QUICK, eventually, home, refused, run, text, until, until_state};
+use seawall_testing::daemon::{Daemon, Home};
+use serde_json::Value;
 
 #[test]
 fn a_session_lives_from_run_to_rm() -> Result<()> {
@@ -142,29 +144,113 @@ fn lost_acknowledgements_make_no_second_workload() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn an_empty_answer_loses_no_session() -> Result<()> {
-    let config = "[backend.mock.config.inspect]\nempty-rate = 1.0\n[backend.mock.config.list]\nempty-rate = 1.0\n";
+/// Eight sessions that ran before the mock's answers went wrong in this way, each with its own restart policy.
+fn answering(config: &str) -> Result<(Home, Daemon, Vec<String>)> {
     let home = home("")?;
     let daemon = home.serve(true)?;
     let names: Vec<String> = (0..8).map(|number| format!("kept-{number}")).collect();
     for name in &names {
-        run(&home, &["--backend", "mock", "--name", name])?;
+        run(&home, &["--backend", "mock", "--restart", "always", "--name", name])?;
     }
     daemon.terminate()?;
-    home.configure(&format!("{}{config}", seawall_integration::QUICK))?;
-    let _daemon = home.serve(true)?;
-    // The event or condition that says so is the sign that the empty answers were seen.
-    eventually("the daemon says that it does not believe the answer", || {
+    home.configure(&format!("{QUICK}{config}"))?;
+    let daemon = home.serve(true)?;
+    Ok((home, daemon, names))
+}
+
+/// A condition of the mock, once there is one of this kind.
+fn condition(home: &Home, kind: &str) -> Result<String> {
+    eventually(&format!("the condition {kind}"), || {
         let status = home.json(&["backend", "inspect", "mock"])?;
-        let conditions = status["conditions"].as_array().is_some_and(|all| !all.is_empty());
-        Ok(conditions.then_some(()))
-    })?;
-    for name in &names {
+        let mut conditions = status["conditions"].as_array().into_iter().flatten();
+        let found = conditions.find(|condition| condition["kind"] == kind);
+        found.map(|condition| text(condition, "message").map(str::to_owned)).transpose()
+    })
+}
+
+/// None was started again.
+fn kept(home: &Home, names: &[String], states: &[&str]) -> Result<()> {
+    for name in names {
         let session = home.json(&["inspect", name])?;
         let state = text(&session, "state")?;
-        assert!(["running", "unknown"].contains(&state), "{name} is {state}");
-        assert_eq!(session["incarnation"], 1);
+        assert!(states.contains(&state), "{name} is {state}");
+        assert_eq!((&session["incarnation"], &session["restarts"]), (&1.into(), &0.into()), "{name}");
     }
+    Ok(())
+}
+
+#[test]
+fn an_empty_answer_loses_no_session_until_an_operator_says_so() -> Result<()> {
+    let empty = "[backend.mock.config.inspect]\nempty-rate = 1.0\n[backend.mock.config.list]\nempty-rate = 1.0\n";
+    let (home, _daemon, names) = answering(empty)?;
+    let message = condition(&home, "answer_not_believed")?;
+    assert!(message.contains("8 of its 8") && message.contains("seawall backend confirm-lost mock"), "{message}");
+    kept(&home, &names, &["unknown"])?;
+    assert!(home.ok(&["why", "kept-0"])?.contains("seawall backend confirm-lost mock"));
+
+    refused(&home, &["backend", "confirm-lost"], 2, &["BACKEND"])?;
+    refused(&home, &["backend", "confirm-lost", "nobody"], 65, &["nobody"])?;
+    refused(&home, &["backend", "confirm-lost", "mock", "--confirm"], 2, &["--confirm"])?;
+    let count = |lost: &Value| lost["sessions"].as_array().map(Vec::len);
+    let shown = home.json(&["backend", "confirm-lost", "mock", "--dry-run"])?;
+    assert_eq!((count(&shown), &shown["confirmed"]), (Some(8), &false.into()));
+    kept(&home, &names, &["unknown"])?;
+    let done = home.json(&["backend", "confirm-lost", "mock"])?;
+    assert_eq!((count(&done), &done["confirmed"]), (Some(8), &true.into()));
+    for name in &names {
+        until(&home, name, "goes on by its policy", |now| now["incarnation"].as_u64() >= Some(2))?;
+    }
+    Ok(())
+}
+
+/// Waits until so many full sweeps have gone by.
+fn sweeps(home: &Home, count: u64) -> Result<()> {
+    eventually("several sweeps", || {
+        let status = home.json(&["backend", "inspect", "mock"])?;
+        Ok((status["swept_by"]["number"].as_u64() >= Some(count)).then_some(()))
+    })
+}
+
+#[test]
+fn a_partial_answer_loses_no_session_that_the_listing_has() -> Result<()> {
+    let (home, _daemon, names) = answering("[backend.mock.config.inspect]\nmissing-rate = 0.9\n")?;
+    sweeps(&home, 12)?;
+    kept(&home, &names, &["running"])?;
+    // One that breaks off after some pages says nothing about the others.
+    let broken = "[backend.mock.config]\npage-size = 2\n[backend.mock.config.inspect]\nempty-rate = 1.0\n\
+                  [backend.mock.config.list]\nfailure-rate = 0.7\n";
+    let (home, _daemon, names) = answering(broken)?;
+    condition(&home, "list_failed")?;
+    kept(&home, &names, &["running", "unknown"])
+}
+
+#[test]
+fn partial_answers_and_listings_that_leave_out_more_than_the_share_are_not_believed() -> Result<()> {
+    // Each leaves out half of all, and no session is to be believed to be missing.
+    let partial = "[backend.mock.config.inspect]\nmissing-rate = 0.5\n[backend.mock.config.list]\nmissing-rate = 0.5\n";
+    let (home, daemon, names) = answering("")?;
+    daemon.terminate()?;
+    let none = QUICK.replacen("[control]\n", "[control]\nmissing-percent = 10\nmissing-minimum = 0\n", 1);
+    home.configure(&format!("{none}{partial}"))?;
+    let _daemon = home.serve(true)?;
+    let message = condition(&home, "answer_not_believed")?;
+    assert!(message.contains("of its 8 running sessions are missing at once"), "{message}");
+    sweeps(&home, 12)?;
+    kept(&home, &names, &["running", "unknown"])
+}
+
+#[test]
+fn shuffled_answers_are_understood_and_lose_no_session() -> Result<()> {
+    let shuffled = "[backend.mock.config]\nseed = 3\n[backend.mock.config.inspect]\nshuffled-rate = 1.0\n\
+                    [backend.mock.config.list]\nshuffled-rate = 1.0\n";
+    let (home, _daemon, names) = answering(shuffled)?;
+    // One of them ends: no other's answer is taken for its.
+    home.ok(&["stop", &names[3]])?;
+    sweeps(&home, 12)?;
+    let (stopped, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name == "kept-3");
+    kept(&home, &stopped, &["stopped"])?;
+    kept(&home, &others, &["running"])?;
+    let status = home.json(&["backend", "inspect", "mock"])?;
+    assert_eq!(status["conditions"], Value::Null);
     Ok(())
 }

@@ -7,11 +7,14 @@ use seawall_integration::{QUICK, engine, eventually, fixture, home, refused, run
 use seawall_testing::daemon::Home;
 use seawall_testing::docker::Engine;
 use seawall_testing::processes;
+use serde_json::Value;
 
-/// Has `backend` run on a plugin that is broken, with the capability that it had.
+/// Has `backend` run on a plugin that traps in whatever it is asked, with the capability that it had.
 fn break_plugin(home: &Home, backend: &str, grant: &str) -> Result<()> {
     let plugin = fixture("trap")?.display().to_string();
-    home.configure(&format!("{QUICK}[backend.{backend}]\nplugin = {plugin:?}\ngrants.{backend} = {grant}\n"))?;
+    home.configure(&format!(
+        "{QUICK}[backend.{backend}]\nplugin = {plugin:?}\ngrants.{backend} = {grant}\nconfig.function = \"every\"\n"
+    ))?;
     Ok(())
 }
 
@@ -26,6 +29,17 @@ fn the_host_removes_the_process_of_a_broken_plugin() -> Result<()> {
     daemon.terminate()?;
     break_plugin(&home, "process", "{}")?;
     let _daemon = home.serve(false)?;
+    // The plugin traps over it as often as it is asked, and nothing comes of that.
+    home.ok(&["rm", "--force", "--no-wait", "stuck"])?;
+    eventually("the plugin has trapped", || {
+        let why = home.json(&["why", "stuck"])?;
+        let errors = why["errors"].as_array().context("the last errors")?;
+        let trapped = |error: &Value| {
+            error["function"] == "remove" && error["message"].as_str().is_some_and(|message| message.contains("trap"))
+        };
+        Ok(errors.iter().any(trapped).then_some(()))
+    })?;
+    assert!(home.processes().iter().any(|process| process.command == ["sleep", "5103"]));
     home.ok(&["rm", "--break-glass", "stuck"])?;
     refused(&home, &["inspect", "stuck"], 65, &["stuck"])?;
     let left = home.processes();

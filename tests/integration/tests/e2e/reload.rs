@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use seawall_integration::{QUICK, eventually, fixture, home, problem, refused, run, text, until, until_state};
+use seawall_integration::{QUICK, engine, eventually, fixture, home, problem, refused, run, text, until, until_state};
 use seawall_testing::daemon::{Daemon, Home};
 use seawall_testing::processes::{Process, signal};
 use serde_json::{Value, json};
@@ -233,6 +233,39 @@ fn sessions_of_a_backend_that_is_removed_run_on_and_are_met_again_when_it_is_bac
     untouched(&home, &before)?;
     let ended = until_state(&home, "ends", "failed")?;
     assert_eq!(ended["exit"]["code"], 7);
+    Ok(())
+}
+
+#[test]
+fn a_container_goes_on_untouched_while_its_backend_is_replaced() -> Result<()> {
+    let Some(engine) = engine() else { return Ok(()) };
+    let home = home("")?.with_docker(&engine.host());
+    let daemon = home.serve(true)?;
+    let docker = ["--backend", "docker", "--image", "busybox", "--restart", "always"];
+    let id = run(&home, &[&docker[..], &["--name", "sails", "--", "sleep", "1000"]].concat())?;
+    let before = until(&home, "sails", "it runs", |now| now["state"] == "running" && now["health"] == "healthy")?;
+    let container = || -> Result<String> {
+        let all = engine.docker(["ps", "-aq", "--no-trunc", "--filter", &format!("label=seawall.session={id}")])?;
+        engine.docker(["inspect", "--format", "{{.Id}} {{.State.Pid}} {{.State.StartedAt}}", all.trim()])
+    };
+    let was = container()?;
+    for (generation, property) in [(2, "deadlines.check = \"9s\""), (3, "bulkhead.limit.calls = 9")] {
+        home.configure(&format!("{QUICK}[backend.docker]\n{property}\n"))?;
+        hang_up(&daemon)?;
+        eventually("the backend is replaced", || Ok((self::generation(&home, "docker")? == generation).then_some(())))?;
+        eventually("the new one has looked at its sessions", || {
+            let status = home.json(&["backend", "inspect", "docker"])?;
+            Ok((!status["swept_at"].is_null() && status["health"] == "healthy").then_some(()))
+        })?;
+        let now = until_state(&home, "sails", "running")?;
+        for field in ["id", "incarnation", "restarts", "started_at"] {
+            assert_eq!(now[field], before[field], "{field}");
+        }
+        assert_eq!(container()?, was);
+    }
+    // The new one has its hands on what the old one made.
+    home.ok(&["rm", "--force", "sails"])?;
+    assert_eq!(engine.docker(["ps", "-aq", "--filter", &format!("label=seawall.session={id}")])?, "");
     Ok(())
 }
 
