@@ -34,12 +34,14 @@ use crate::stack::Refuse;
 
 /// When a breaker opens and closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct BreakerConfig {
     /// So many failures in a row open it. Default 5.
     pub failures: u32,
     /// So long it stays open. Default 30 s.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub open_for: Duration,
     /// So many successes in half-open close it. Default 2.
     pub successes: u32,

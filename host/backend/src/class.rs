@@ -40,22 +40,28 @@ impl Class {
 
 /// How long a whole call may take, host calls included, by class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Deadlines {
-    /// Default 10 s.
+    /// `describe` and `check`. Default 10 s.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub check: Duration,
-    /// Default 10 s.
+    /// `inspect` and `list`. Default 10 s.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub observe: Duration,
-    /// Default 2 min.
+    /// `create`, `start`, `signal` and `remove`. Default 2 min.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub control: Duration,
-    /// Default 10 min.
+    /// What may take minutes, such as pulling an image. Default 10 min.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub long: Duration,
-    /// Default 10 s.
+    /// Opening a stream, which then has no deadline. Default 10 s.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub stream: Duration,
 }
 

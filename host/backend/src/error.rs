@@ -191,6 +191,19 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Trap,
+        Self::Fuel,
+        Self::Memory,
+        Self::Deadline,
+        Self::Limit,
+        Self::BadAnswer,
+        Self::Instantiate,
+        Self::PoolFull,
+        Self::Internal,
+    ];
+
     /// The word used in logs, events and metrics.
     pub fn as_str(self) -> &'static str {
         match self {

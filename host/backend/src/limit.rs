@@ -26,22 +26,26 @@ use crate::stack::Refuse;
 
 /// How many at once, and how long to wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct LimitConfig {
     /// Calls in flight to one backend, without those that follow. Default 20.
     pub calls: usize,
     /// How long a call waits for a permit. Default 10 s.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub calls_wait: Duration,
     /// Calls that may take minutes. Default 4.
     pub long: usize,
     /// How long one of these waits. Default 10 s.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub long_wait: Duration,
     /// Health checks. Default 1.
     pub probes: usize,
     /// How long a health check waits. Default 10 s.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub probes_wait: Duration,
     /// Open streams of one backend. Default 200.
     pub streams: usize,

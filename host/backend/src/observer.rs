@@ -12,6 +12,9 @@ use crate::{Error, FaultKind};
 pub trait Observer: fmt::Debug + Send + Sync {
     /// It is over.
     fn called(&self, called: Called);
+
+    /// What a plugin's function took of the host, also if it was cut off. A backend that is no plugin takes nothing.
+    fn used(&self, _used: Used) {}
 }
 
 /// A try of a call that is over.
@@ -23,6 +26,17 @@ pub struct Called {
     pub outcome: &'static str,
     /// From when it was asked for, the wait for a permit included.
     pub took: Duration,
+}
+
+/// What one run of a plugin's function took of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// The function, by the name that [`Called`] has for it.
+    pub function: &'static str,
+    /// Units of fuel: about one an instruction.
+    pub fuel: u64,
+    /// Bytes of all its linear memories together when they were largest, which is at the end: they never shrink.
+    pub memory: u64,
 }
 
 /// A try that is under way. Dropped before its end, it was cancelled.

@@ -22,15 +22,18 @@ use crate::stack::Refuse;
 
 /// When a session is left alone, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct QuarantineConfig {
     /// So many faults in a row begin it. Default 2.
     pub faults: u32,
     /// How long the first lasts; each further one is twice as long. Default 5 s.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub first: Duration,
     /// None is longer. Default 5 min.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub longest: Duration,
 }
 

@@ -12,15 +12,18 @@ use crate::stack::Refuse;
 
 /// How often and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct RetryConfig {
     /// Tries after the first. Default 2.
     pub retries: u32,
     /// The first backoff; each further one is twice as long. Default 100 ms.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub backoff: Duration,
     /// No backoff is longer. Default 2 s.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub max_backoff: Duration,
 }
 

@@ -40,6 +40,7 @@ use crate::{Class, Deadlines, Error, Execution, ExecutionBackend, FaultKind, Inf
 
 /// The settings of one backend's bulkhead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct BulkheadConfig {
     /// How long a call may take. Written in a table of its own, since the runtime needs it too.

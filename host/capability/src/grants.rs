@@ -10,20 +10,24 @@ use seawall_model::{BackendName, Incarnation, SessionId, Size};
 use seawall_process::{Process, ProcessGrant};
 use seawall_store::{StateMap, StateQuota, Store};
 use serde::de::{Error as _, MapAccess, Visitor, value::MapAccessDeserializer};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::config::ConfigText;
 
 /// What a backend may use. Nothing, unless it is named.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Grants {
     /// A persistent map of its own: `state = true`, or a table with `bytes` and `keys`.
+    #[cfg_attr(feature = "schema", schema(value_type = bool))]
     pub state: StateGrant,
     /// Containers on a Docker Engine.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub docker: Option<DockerGrant>,
     /// Processes of this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessGrant>,
 }
 
@@ -58,22 +62,37 @@ pub enum StateGrant {
     Granted(StateQuota),
 }
 
+/// What is granted of it, as a file has it.
+#[derive(Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
+struct Quota {
+    bytes: Size,
+    keys: u64,
+}
+
+impl From<StateQuota> for Quota {
+    fn from(StateQuota { bytes, keys }: StateQuota) -> Self {
+        Self { bytes: Size(bytes), keys }
+    }
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        StateQuota::default().into()
+    }
+}
+
+impl Serialize for StateGrant {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Refused => serializer.serialize_bool(false),
+            Self::Granted(quota) => Quota::from(*quota).serialize(serializer),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for StateGrant {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-        struct Quota {
-            bytes: Size,
-            keys: u64,
-        }
-
-        impl Default for Quota {
-            fn default() -> Self {
-                let StateQuota { bytes, keys } = StateQuota::default();
-                Self { bytes: Size(bytes), keys }
-            }
-        }
-
         struct Either;
 
         impl<'de> Visitor<'de> for Either {
@@ -132,6 +151,18 @@ pub enum GrantError {
         /// Why.
         source: seawall_process::SetupError,
     },
+}
+
+impl GrantError {
+    /// The key of the backend's configuration at fault, if the configuration is: `grants.process.user`.
+    pub fn key(&self) -> Option<String> {
+        match self {
+            Self::Process { source: seawall_process::SetupError::Grant { field, .. }, .. } => {
+                Some(format!("grants.process.{field}"))
+            }
+            Self::Process { .. } | Self::State { .. } => None,
+        }
+    }
 }
 
 /// What a loaded backend may use, ready to use. Shared by all its calls.

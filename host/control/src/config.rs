@@ -3,22 +3,26 @@
 use std::time::Duration;
 
 use seawall_model::{InvalidSpec, Problem};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::RetentionConfig;
 
 /// Settings of the control plane: the table `[control]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ControlConfig {
     /// Between two sweeps of a backend; each is moved by up to a tenth. Default 5 s.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub sweep_interval: Duration,
     /// Between two complete listings of a backend, which find orphans. Default 60 s.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub list_interval: Duration,
     /// An orphan is left alone for so long after it was first seen. Default 30 s.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub orphan_grace: Duration,
     /// Orphans that are more than this share of the workloads with a session wait for an operator; in percent.
     /// Default 50.
@@ -30,11 +34,14 @@ pub struct ControlConfig {
     /// So many sessions may be lost at once whatever the share. Default 3.
     pub missing_minimum: usize,
     /// Between the end of a session and its next incarnation. Default 1 s to 5 min.
+    #[serde(deserialize_with = "restart")]
     pub restart: Backoff,
     /// A session that ran for so long begins its backoff anew. Default 10 s.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub healthy_uptime: Duration,
     /// Between two tries of an act that failed. Default 1 s to 60 s.
+    #[serde(deserialize_with = "retry")]
     pub retry: Backoff,
     /// Health of backends.
     pub check: CheckConfig,
@@ -55,9 +62,9 @@ impl Default for ControlConfig {
             orphan_minimum: 3,
             missing_percent: 50,
             missing_minimum: 3,
-            restart: Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) },
+            restart: RESTART,
             healthy_uptime: Duration::from_secs(10),
-            retry: Backoff { first: Duration::from_secs(1), most: Duration::from_secs(60) },
+            retry: RETRY,
             check: CheckConfig::default(),
             probes_at_once: 32,
             retention: RetentionConfig::default(),
@@ -67,31 +74,65 @@ impl Default for ControlConfig {
 
 /// Delays that double from `first` up to `most`. What is waited is drawn between zero and that (full jitter).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Backoff {
     /// After the first failure.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub first: Duration,
     /// Never more than this.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub most: Duration,
+}
+
+const RESTART: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(300) };
+const RETRY: Backoff = Backoff { first: Duration::from_secs(1), most: Duration::from_secs(60) };
+
+fn restart<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Backoff, D::Error> {
+    over(RESTART, deserializer)
+}
+
+fn retry<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Backoff, D::Error> {
+    over(RETRY, deserializer)
+}
+
+/// What is left out is as it is by default.
+fn over<'de, D: Deserializer<'de>>(default: Backoff, deserializer: D) -> Result<Backoff, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Written {
+        #[serde(with = "humantime_serde::option")]
+        first: Option<Duration>,
+        #[serde(with = "humantime_serde::option")]
+        most: Option<Duration>,
+    }
+
+    let Written { first, most } = Written::deserialize(deserializer)?;
+    Ok(Backoff { first: first.unwrap_or(default.first), most: most.unwrap_or(default.most) })
 }
 
 /// How the health of a backend is found out: the table `[control.check]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct CheckConfig {
     /// Between two checks of a healthy backend; each is moved by up to a tenth. Default 30 s.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub interval: Duration,
     /// Between two checks of one that is not. Default 5 s.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub retry_interval: Duration,
     /// A check that takes longer failed. Default 10 s.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub timeout: Duration,
     /// A backend that answers later than this is degraded. Default 5 s.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub degraded_after: Duration,
     /// So many failures in a row make it unhealthy. Default 3.
     pub failures: u32,

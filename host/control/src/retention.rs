@@ -22,10 +22,12 @@ use crate::worker::kick;
 
 /// How long sessions that are over are kept: the table `[control.retention]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RetentionConfig {
     /// After so long they are removed. Default: never.
     #[serde(with = "humantime_serde::option", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<seawall_model::schema::Span>))]
     pub age: Option<Duration>,
     /// So many are kept, those that ended last. Default: any number.
     #[serde(skip_serializing_if = "Option::is_none")]

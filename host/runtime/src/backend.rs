@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use seawall_backend::observer::Observer;
 use seawall_backend::{Error, Execution, ExecutionBackend, Info, Interface, LogStream, within};
 use seawall_capability::convert::{LARGEST_BATCH, Refusal, from_guest, to_guest};
 use seawall_capability::{ByteStream, Phase};
@@ -26,11 +27,12 @@ pub struct WasmBackend {
     info: Arc<Info>,
     /// Calls end at the deadline of their class.
     timed: bool,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl WasmBackend {
     pub(crate) fn new(loaded: Loaded, info: Info) -> Self {
-        Self { loaded: Arc::new(loaded), info: Arc::new(info), timed: true }
+        Self { loaded: Arc::new(loaded), info: Arc::new(info), timed: true, observer: None }
     }
 
     /// The same, with deadlines left to whoever calls: the [`Bulkhead`](seawall_backend::Bulkhead) has one for every kind
@@ -38,6 +40,12 @@ impl WasmBackend {
     #[must_use]
     pub fn untimed(self) -> Self {
         Self { timed: false, ..self }
+    }
+
+    /// Tells there what each call takes of the host. Calls themselves are told of by the bulkhead.
+    #[must_use]
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+        Self { observer: Some(observer), ..self }
     }
 
     pub(crate) fn loaded(&self) -> &Loaded {
@@ -79,10 +87,10 @@ impl WasmBackend {
         T: Lift + Send + Sync + 'static,
         (Result<T, wit::Error>,): ComponentNamedList,
     {
-        let called =
-            self.loaded.call(function, phase, secrets.clone(), params, |(answer,): (Result<T, wit::Error>,), store| {
-                answer.map(|answer| take(answer, store))
-            });
+        let taken = |(answer,): (Result<T, wit::Error>,), store: &mut Store<CallState>| {
+            answer.map(|answer| take(answer, store))
+        };
+        let called = self.loaded.call(function, self.observer.as_ref(), phase, secrets.clone(), params, taken);
         let called = if self.timed {
             within(function.name, self.loaded.deadlines.of(function.class), called).await
         } else {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use seawall_backend::observer::{Observer, Used};
 use seawall_backend::{Deadlines, Fault};
 use seawall_capability::{Context, Granted, Phase};
 use seawall_model::Redactor;
@@ -80,12 +81,13 @@ impl Loaded {
     }
 
     /// Calls a function in an instance of its own, and takes of the answer what outlives the instance: what it refers to
-    /// is in the store, which ends in the call's last turn.
+    /// is in the store, which ends in the call's last turn. What it took is told to the observer, however it ends.
     ///
     /// Cancel-safe in the sense that dropping the future ends the call; what the guest had asked for may still happen.
     pub(crate) async fn call<P, R, T>(
         &self,
         function: &Function,
+        observer: Option<&Arc<dyn Observer>>,
         phase: Phase,
         secrets: Option<Arc<Redactor>>,
         params: P,
@@ -95,18 +97,21 @@ impl Loaded {
         P: ComponentNamedList + Lower + Send + Sync,
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
-        let mut store = self.store(function, phase, secrets)?;
+        let store = self.store(function, phase, secrets)?;
+        let fuel = self.runtime.fuel.then(|| self.limits.of(function.class).fuel);
+        let mut metered = Metered { store, function, fuel, observer };
         let running = async move {
+            let store = &mut metered.store;
             let mut stage = Stage::Instantiate;
             let called = async {
-                let instance = self.pre.instantiate_async(&mut store).await?;
+                let instance = self.pre.instantiate_async(&mut *store).await?;
                 stage = Stage::Run;
-                let typed = instance.get_typed_func::<P, R>(&mut store, function.index)?;
-                typed.call_async(&mut store, params).await
+                let typed = instance.get_typed_func::<P, R>(&mut *store, function.index)?;
+                typed.call_async(&mut *store, params).await
             };
             match called.await {
-                Ok(answer) => Ok(take(answer, &mut store)),
-                Err(error) => Err(fault::classify(function.name, stage, &error, &store)),
+                Ok(answer) => Ok(take(answer, store)),
+                Err(error) => Err(fault::classify(function.name, stage, &error, store)),
             }
         };
         self.in_turns(function, running).await
@@ -123,5 +128,26 @@ impl Loaded {
         let until = Instant::now().checked_add(deadline.saturating_add(GRACE));
         let ended = self.share.run(until, running).await;
         ended.unwrap_or_else(|| Err(fault::overrun(function.name, deadline)))
+    }
+}
+
+/// A call's store. When it goes, it is told what the call took: a call that is cut off only ever gets as far as that.
+struct Metered<'a> {
+    store: Store<CallState>,
+    function: &'a Function,
+    /// What it had at first, if guests burn any.
+    fuel: Option<u64>,
+    observer: Option<&'a Arc<dyn Observer>>,
+}
+
+impl Drop for Metered<'_> {
+    fn drop(&mut self) {
+        let Some(observer) = self.observer else { return };
+        let left = self.store.get_fuel().unwrap_or_default();
+        observer.used(Used {
+            function: self.function.short_name(),
+            fuel: self.fuel.map_or(0, |fuel| fuel.saturating_sub(left)),
+            memory: self.store.data().growth.memory(),
+        });
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use seawall_backend::Deadlines;
 use seawall_model::Size;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::cache::Cache;
@@ -19,7 +19,8 @@ use crate::ticker::Ticker;
 const MOST_PERMITS: usize = 1024;
 
 /// What a runtime is made with: `[runtime]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct RuntimeConfig {
     /// How much is set aside for calls.
@@ -34,12 +35,15 @@ pub struct RuntimeConfig {
     /// Bounds on compiling.
     pub compile: CompileConfig,
     /// Where compiled code is kept. Absent: nowhere, and every start compiles anew.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
     /// Permits to run guest code, which backends share. Default: as many as there are cores.
     pub cpu: usize,
     /// How long a call runs before it gives up its permit to one that waits; as fuel, five units for each nanosecond.
     /// Default 200 µs.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub quantum: Duration,
 }
 
@@ -69,7 +73,8 @@ impl RuntimeConfig {
 }
 
 /// The pool of instances. Its address space is reserved at once; memory is taken when it is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Pool {
     /// Calls that can run at one time, of all backends. Default 128.
@@ -86,6 +91,30 @@ impl Default for Pool {
     fn default() -> Self {
         Self { calls: 128, instances_per_call: 48, memory: Size(256 << 20), keep_resident: Size(512 << 10) }
     }
+}
+
+/// What of the pool is in use at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Calls that have an instance of their component.
+    pub components: Slots,
+    /// Core instances.
+    pub instances: Slots,
+    /// Linear memories.
+    pub memories: Slots,
+    /// Stacks that guests run on.
+    pub stacks: Slots,
+    /// What memories that are free keep instead of giving it back to the system.
+    pub resident: Size,
+}
+
+/// Places of one kind in the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots {
+    /// Taken.
+    pub used: u64,
+    /// That there are.
+    pub all: u64,
 }
 
 /// Why there is no runtime.
@@ -187,6 +216,27 @@ impl Runtime {
         let compiling = Compiling::new(config.compiler, config.compile);
         let shared = Shared { engine, compiling, cache, limits, deadlines, pool, cpu, quantum, fuel, ticker };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// What of the pool is in use now.
+    pub fn pool_use(&self) -> PoolUse {
+        let Shared { engine, pool, .. } = &*self.shared;
+        let live = engine.pooling_allocator_metrics();
+        let live = |count: fn(&wasmtime::PoolingAllocatorMetrics) -> u64| live.as_ref().map_or(0, count);
+        let calls = u64::from(pool.calls);
+        PoolUse {
+            components: Slots { used: live(|pool| pool.component_instances()), all: calls },
+            instances: Slots {
+                used: live(|pool| pool.core_instances()),
+                all: calls.saturating_mul(pool.instances_per_call.into()),
+            },
+            memories: Slots {
+                used: live(|pool| pool.memories() as u64),
+                all: calls.saturating_mul(MOST_MEMORIES.into()),
+            },
+            stacks: Slots { used: live(|pool| pool.stacks() as u64), all: calls },
+            resident: Size(live(|pool| pool.unused_memory_bytes_resident() as u64)),
+        }
     }
 
     /// Ends and joins the epoch thread. Backends that are still loaded go on to work; only fuel ends their turns.

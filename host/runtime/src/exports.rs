@@ -30,6 +30,13 @@ pub(crate) struct Function {
     pub(crate) index: ComponentExportIndex,
 }
 
+impl Function {
+    /// For metrics: the name that the bulkhead has for it.
+    pub(crate) fn short_name(&self) -> &'static str {
+        self.name.strip_prefix("execution-backend.").unwrap_or(self.name)
+    }
+}
+
 /// Every function that the host calls.
 #[derive(Clone, Debug)]
 pub(crate) struct Exports {

@@ -42,7 +42,7 @@ mod ticker;
 
 pub use backend::WasmBackend;
 pub use compiler::{CompileConfig, CompileError, Compiler, compile_standard_input};
-pub use engine::{Pool, Runtime, RuntimeConfig, RuntimeError};
+pub use engine::{Pool, PoolUse, Runtime, RuntimeConfig, RuntimeError, Slots};
 pub use exports::BACKEND_PACKAGE;
 pub use inspect::{InspectedImport, PluginInspection};
 pub use limits::{ClassOverrides, InvalidLimits, Limits, LimitsByClass, Overrides};

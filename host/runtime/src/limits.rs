@@ -8,7 +8,7 @@ use std::time::Duration;
 use seawall_backend::Class;
 use seawall_capability::Budget;
 use seawall_model::Size;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::call::CallState;
@@ -153,6 +153,13 @@ pub struct InvalidLimits {
     message: String,
 }
 
+impl InvalidLimits {
+    /// Of the value at fault.
+    pub(crate) fn key(&self) -> String {
+        format!("limits.{}.{}", self.class.as_str(), self.field)
+    }
+}
+
 /// A set for each class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitsByClass {
@@ -176,6 +183,18 @@ impl Default for LimitsByClass {
 }
 
 impl LimitsByClass {
+    /// The same as a file would have it: every value of every class, and nothing for all.
+    pub fn written(&self) -> ClassOverrides {
+        ClassOverrides {
+            all: Overrides::default(),
+            check: self.check.into(),
+            observe: self.observe.into(),
+            control: self.control.into(),
+            long: self.long.into(),
+            stream: self.stream.into(),
+        }
+    }
+
     /// The set for this class.
     pub fn of(&self, class: Class) -> &Limits {
         match class {
@@ -209,43 +228,97 @@ impl LimitsByClass {
 }
 
 /// Values of [`Limits`] that configuration replaces: `[runtime.limits.all]`, `[backend.NAME.limits.observe]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct ClassOverrides {
     /// For every class.
+    #[serde(skip_serializing_if = "Overrides::replaces_nothing")]
     pub all: Overrides,
     /// For `describe` and `check`, after those of `all`.
+    #[serde(skip_serializing_if = "Overrides::replaces_nothing")]
     pub check: Overrides,
     /// For `inspect` and `list`.
+    #[serde(skip_serializing_if = "Overrides::replaces_nothing")]
     pub observe: Overrides,
     /// For `create`, `start`, `signal` and `remove`.
+    #[serde(skip_serializing_if = "Overrides::replaces_nothing")]
     pub control: Overrides,
     /// For what may take minutes.
+    #[serde(skip_serializing_if = "Overrides::replaces_nothing")]
     pub long: Overrides,
     /// For opening a stream.
+    #[serde(skip_serializing_if = "Overrides::replaces_nothing")]
     pub stream: Overrides,
 }
 
 /// Values of [`Limits`] that are replaced; see there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-#[expect(missing_docs, reason = "each is the field of `Limits` of the same name")]
 pub struct Overrides {
+    /// Units of fuel: about one an instruction.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fuel: Option<u64>,
+    /// Bytes of all linear memories together.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Size>,
+    /// Elements of all tables together; one table has at most 100,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub table_elements: Option<u64>,
+    /// Core instances.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub instances: Option<usize>,
+    /// Linear memories; at most 4.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub memories: Option<usize>,
+    /// Tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tables: Option<usize>,
+    /// Handles of resources that the guest holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub handles: Option<usize>,
+    /// Host resources, such as streams, that exist for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<usize>,
+    /// Bytes that one host call may copy out of the guest.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub crossing: Option<Size>,
+    /// Calls of host functions.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub calls: Option<u64>,
+    /// Bytes that all host calls together may move.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Size>,
+    /// Bytes of log; what exceeds them is dropped and counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<Size>,
 }
 
+impl From<Limits> for Overrides {
+    fn from(limits: Limits) -> Self {
+        Self {
+            fuel: Some(limits.fuel),
+            memory: Some(limits.memory),
+            table_elements: Some(limits.table_elements),
+            instances: Some(limits.instances),
+            memories: Some(limits.memories),
+            tables: Some(limits.tables),
+            handles: Some(limits.handles),
+            resources: Some(limits.resources),
+            crossing: Some(limits.crossing),
+            calls: Some(limits.calls),
+            bytes: Some(limits.bytes),
+            log: Some(limits.log),
+        }
+    }
+}
+
 impl Overrides {
+    fn replaces_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
     fn replace(&self, limits: &mut Limits) {
         *limits = Limits {
             fuel: self.fuel.unwrap_or(limits.fuel),
@@ -316,6 +389,11 @@ impl fmt::Display for Refused {
 impl Growth {
     pub(crate) fn refused(&self) -> Option<Refused> {
         self.refused
+    }
+
+    /// Bytes of all linear memories together.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory
     }
 }
 

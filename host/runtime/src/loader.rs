@@ -135,6 +135,27 @@ pub enum LoadError {
     Internal(String),
 }
 
+impl LoadError {
+    /// The key of the backend's configuration at fault, if the configuration is: `limits.check.fuel`,
+    /// `grants.process.user`.
+    pub fn key(&self) -> Option<String> {
+        match self {
+            Self::Limits(limits) => Some(limits.key()),
+            Self::Grant(grant) => grant.key(),
+            _ => None,
+        }
+    }
+
+    /// What says no more than which key it is and what is wrong with it, where there is such a [`key`](Self::key).
+    pub fn innermost(&self) -> &(dyn std::error::Error + 'static) {
+        match self {
+            Self::Limits(limits) => limits,
+            Self::Grant(GrantError::Process { source, .. }) => source,
+            _ => self,
+        }
+    }
+}
+
 fn list(what: &str, names: &[String]) -> String {
     match names {
         [] => format!("{what} nothing"),
@@ -322,7 +343,7 @@ async fn typecheck(loaded: &Loaded) -> Result<(), LoadError> {
 
 async fn describe(loaded: &Loaded) -> Result<Info, LoadError> {
     let function = &loaded.exports.describe;
-    let call = loaded.call(function, Phase::Describe, None, (), |(info,): signature::Info, _| info);
+    let call = loaded.call(function, None, Phase::Describe, None, (), |(info,): signature::Info, _| info);
     let info = within(function.name, loaded.deadlines.of(function.class), call).await?;
     let info = answer::info(info, loaded.exports.interfaces());
     Ok(info.map_err(|refusal| fault::bad_answer(function.name, refusal))?)

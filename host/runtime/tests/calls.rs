@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use guest::{Guest, NOT_FOUND, SCRATCH, ZERO};
+use seawall_backend::observer::{Called, Observer, Used};
 use seawall_backend::{Deadlines, Error, ExecutionBackend, Fault, FaultKind};
 use seawall_model::{Key, Secret, SessionName, SessionSpec, Signal, State};
 use seawall_runtime::{ClassOverrides, LoadError, Overrides, Plugin, Pool, Runtime, RuntimeConfig, WasmBackend};
@@ -93,6 +94,63 @@ async fn a_spinning_plugin_runs_out_of_fuel() {
     let backend = runtime().load_ungranted(plugin).await.unwrap();
     assert_eq!(fault(backend.check().await).kind, FaultKind::Fuel);
     assert!(backend.start(&key()).await.is_ok());
+}
+
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<Used>>);
+
+impl Observer for Told {
+    fn called(&self, called: Called) {
+        panic!("the bulkhead alone tells of calls: {called:?}");
+    }
+
+    fn used(&self, used: Used) {
+        self.0.lock().unwrap().push(used);
+    }
+}
+
+#[tokio::test]
+async fn what_a_call_took_is_told_however_it_ends() {
+    let guest = Guest::new()
+        .body("check", "(drop (memory.grow (i32.const 3))) i32.const 8192")
+        .body("list", "unreachable")
+        .body("inspect", "(loop $for (br $for)) unreachable");
+    let observe = Overrides { fuel: Some(50_000_000_000), ..Overrides::default() };
+    let limits = ClassOverrides { observe, ..ClassOverrides::default() };
+    let told = Arc::new(Told::default());
+    let backend = runtime().load_ungranted(Plugin { limits, ..plugin(&guest) }).await.unwrap();
+    let backend = backend.observed_by(told.clone());
+    backend.check().await.unwrap();
+    backend.list(None).await.unwrap_err();
+    // Cut off by whoever called.
+    let keys = [key()];
+    let spin = backend.inspect(&keys);
+    assert!(tokio::time::timeout(Duration::from_millis(100), spin).await.is_err());
+    let told = told.0.lock().unwrap();
+    let of: Vec<_> = told.iter().map(|used| (used.function, used.memory >> 16)).collect();
+    assert_eq!(of, [("check", 5), ("list", 2), ("inspect", 2)], "{told:?}");
+    assert!((1..1000).contains(&told[0].fuel) && told[2].fuel > 1_000_000, "{told:?}");
+}
+
+#[tokio::test]
+async fn the_pool_tells_what_of_it_is_in_use() {
+    let runtime = runtime();
+    let before = runtime.pool_use();
+    assert_eq!((before.components.used, before.components.all, before.memories.used), (0, 16, 0));
+    let guest = Guest::new().body("check", "(loop $for (br $for)) unreachable");
+    let check = Overrides { fuel: Some(u64::MAX / 2), ..Overrides::default() };
+    let limits = ClassOverrides { check, ..ClassOverrides::default() };
+    let backend = runtime.load_ungranted(Plugin { limits, ..plugin(&guest) }).await.unwrap();
+    let spin = tokio::spawn(async move { backend.check().await });
+    while runtime.pool_use().components.used == 0 {
+        assert!(!spin.is_finished());
+        tokio::task::yield_now().await;
+    }
+    let during = runtime.pool_use();
+    assert_eq!((during.components.used, during.instances.used, during.memories.used, during.stacks.used), (1, 1, 1, 1));
+    spin.abort();
+    assert!(spin.await.unwrap_err().is_cancelled());
+    assert_eq!(runtime.pool_use().components.used, 0);
 }
 
 #[tokio::test]

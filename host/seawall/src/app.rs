@@ -5,6 +5,7 @@
 //! what reads the configuration again, and only then the API. [`App::shutdown`] goes back the same way.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -137,13 +138,7 @@ impl App {
             OpenError::Locked { .. } => StartError::Locked(error),
             other => StartError::Store(other),
         })?;
-        let config = RuntimeConfig { compiler: compiler::child(), ..settings.runtime.clone() };
-        let runtime = Runtime::new(config).map_err(|error| match error {
-            RuntimeError::Config { .. } | RuntimeError::Limits(_) => {
-                StartError::Config(settings.wrong(&["runtime"], error.to_string()))
-            }
-            RuntimeError::Engine { .. } | RuntimeError::Thread(_) => StartError::Runtime(error),
-        })?;
+        let runtime = runtime(settings, settings.runtime.cache.clone())?;
         let started = Self::assemble(settings, &store, &runtime).await;
         if started.is_err() {
             runtime.shutdown();
@@ -155,7 +150,7 @@ impl App {
 
     async fn assemble(settings: &Settings, store: &Store, runtime: &Runtime) -> Result<Assembled, StartError> {
         let services = services(settings, store)?;
-        let metrics = Metrics::default();
+        let metrics = Metrics::of_runtime(runtime.clone());
         let loader = Loader::new(runtime.clone(), services, Ceiling::new(settings.ceiling), metrics.clone());
         let components = loader.read(settings).await?;
         let digests = components.iter().map(|(name, component)| (name.clone(), component.digest)).collect();
@@ -230,6 +225,75 @@ impl App {
         self.store.close().await;
         ended
     }
+}
+
+/// All that is checked at a start, with nothing of it left behind: every plugin is loaded with its grants and its
+/// configuration, over a store of its own, and dropped again. A daemon may be running with the same settings.
+///
+/// # Errors
+/// What would keep a daemon from starting with these settings, whatever is on the machine beside them.
+pub(crate) async fn check(settings: &Settings) -> Result<(), StartError> {
+    api::check_socket(&settings.socket)?;
+    let scratch = Scratch::new()?;
+    let store = Store::open(&scratch.0).await.map_err(StartError::Store)?;
+    let checked = match runtime(settings, settings.runtime.cache.clone().filter(|cache| cache.is_dir())) {
+        Ok(runtime) => {
+            let checked = check_backends(settings, &store, &runtime, &scratch.0).await;
+            runtime.shutdown();
+            checked
+        }
+        Err(error) => Err(error),
+    };
+    store.close().await;
+    checked
+}
+
+async fn check_backends(
+    settings: &Settings,
+    store: &Store,
+    runtime: &Runtime,
+    scratch: &Path,
+) -> Result<(), StartError> {
+    let services = Services { runs: scratch.join("runs"), ..services(settings, store)? };
+    let loader = Loader::new(runtime.clone(), services, Ceiling::new(settings.ceiling), Metrics::default());
+    let checked = match loader.read(settings).await {
+        Ok(components) => loader.load(settings, components).await.map(drop),
+        Err(error) => Err(error),
+    };
+    loader.idle().await;
+    checked
+}
+
+/// A directory of our own that goes when this does.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self, StartError> {
+        let path = std::env::temp_dir().join(format!("seawall-check-{:016x}", rand::random::<u64>()));
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|source| StartError::Storage { path: path.clone(), source })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The runtime of these settings, with this cache.
+fn runtime(settings: &Settings, cache: Option<PathBuf>) -> Result<Runtime, StartError> {
+    let config = RuntimeConfig { compiler: compiler::child(), cache, ..settings.runtime.clone() };
+    Runtime::new(config).map_err(|error| match error {
+        RuntimeError::Config { .. } | RuntimeError::Limits(_) => {
+            // They begin with the key at fault, dotted.
+            let text = error.to_string();
+            let keys: Vec<&str> = text.split(':').next().unwrap_or_default().split('.').collect();
+            StartError::Config(settings.wrong(&keys, text.clone()))
+        }
+        RuntimeError::Engine { .. } | RuntimeError::Thread(_) => StartError::Runtime(error),
+    })
 }
 
 /// Requests have so long to write their answers once everything else is over.

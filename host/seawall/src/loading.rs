@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use crate::app::StartError;
-use crate::config::{Backend, PluginSource, Settings};
+use crate::config::{Backend, PluginSource, Settings, Written};
 use crate::embedded;
 use crate::metrics::Metrics;
 use crate::schema::Schema;
@@ -112,12 +112,15 @@ impl Loader {
         for (name, component) in components {
             let Some(backend) = settings.backend.get(&name).cloned() else { continue };
             let loader = self.clone();
+            let written = settings.written.clone();
             loading.spawn(self.tasks.track_future(async move {
                 let bulkhead = backend.bulkhead;
-                let loaded = loader.load_one(&name, backend, component).await?;
+                let loaded = loader.load_one(&name, backend, component, &written).await?;
+                let observer = loader.metrics.of(&name);
+                let loaded = loaded.observed_by(Arc::clone(&observer));
                 // The bulkhead has a deadline for every kind of backend: the plugin's own timer would race it.
                 let driver = Bulkhead::new(loaded.untimed(), &bulkhead, loader.ceiling.clone());
-                let driver: Driver = Arc::new(driver.observed_by(loader.metrics.of(&name)));
+                let driver: Driver = Arc::new(driver.observed_by(observer));
                 Ok((name, driver))
             }));
         }
@@ -151,6 +154,7 @@ impl Loader {
         name: &BackendName,
         backend: Backend,
         component: Component,
+        written: &Written,
     ) -> Result<WasmBackend, StartError> {
         let began = Instant::now();
         let config = as_json(&backend.config).map_err(|error| not_loaded(name, &backend.plugin, error.into()))?;
@@ -163,7 +167,15 @@ impl Loader {
             deadlines: Some(backend.deadlines),
         };
         let loaded = self.runtime.load(given, &self.services).await;
-        let loaded = loaded.map_err(|error: LoadError| not_loaded(name, &backend.plugin, error.into()))?;
+        let loaded = loaded.map_err(|error: LoadError| match error.key() {
+            // Something that the configuration says of this backend, by its place there.
+            Some(key) => {
+                let keys: Vec<&str> = ["backend", name.as_str()].into_iter().chain(key.split('.')).collect();
+                let text = format!("backend.{name}.{}", crate::exit::chain(error.innermost()));
+                StartError::Config(written.wrong(&keys, text))
+            }
+            None => not_loaded(name, &backend.plugin, error.into()),
+        })?;
         let about = loaded.info();
         info!(
             backend = %name,

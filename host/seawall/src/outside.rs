@@ -29,7 +29,8 @@ pub fn settings(text: &str) -> Result<String, String> {
     let document = Document::new(Path::new("/etc/seawall/seawall.toml"), text.to_owned());
     let given = Overrides { data_dir: Some("/var/lib/seawall".into()), ..Overrides::default() };
     let settings = Settings::read(given, Some(document)).map_err(|error| error.to_string())?;
-    toml::to_string(&settings).map_err(|error| format!("THE EFFECTIVE SETTINGS CANNOT BE WRITTEN: {error}"))
+    let written = settings.effective().and_then(|table| toml::to_string(&table));
+    written.map_err(|error| format!("THE EFFECTIVE SETTINGS CANNOT BE WRITTEN: {error}"))
 }
 
 /// What a plugin's schema finds wrong with a value.

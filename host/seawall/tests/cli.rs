@@ -9,8 +9,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-const NO_BACKENDS: &str =
-    "backend.docker.enabled = false\nbackend.mock.enabled = false\nbackend.process.enabled = false\n";
+const NO_BACKENDS: &str = "backend.docker.enabled = false\nbackend.mock.enabled = false\nbackend.process.enabled = false\n\
+     runtime.cpu = 3\nruntime.compile.parallel = 3\n";
 
 fn seawall(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_seawall"));
@@ -88,6 +88,50 @@ fn a_wrong_configuration_is_refused_with_its_place_and_touches_nothing() {
         &["config", "check", "--config", "good.toml"],
         &["config", "check", "--config", "good.toml", "--show-effective"],
     ]));
+}
+
+#[test]
+fn a_variable_is_the_key_that_it_names() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("good.toml"), NO_BACKENDS).unwrap();
+    let check = |variables: &[(&str, &str)], arguments: &[&str]| {
+        let mut command = seawall(folder.path());
+        command.args(["config", "check", "--config", "good.toml"]).args(arguments).envs(variables.iter().copied());
+        told(folder.path(), &command.output().unwrap())
+    };
+    let interval = ("SEAWALL_CONTROL__SWEEP_INTERVAL", "3s");
+    let shown = check(&[interval], &["--show-effective"]);
+    assert!(shown.contains("\nsweep-interval = \"3s\" # SEAWALL_CONTROL__SWEEP_INTERVAL\n"), "{shown}");
+    let flag = check(&[("SEAWALL_LOG__FILTER", "warn")], &["--show-effective", "--log", "debug"]);
+    assert!(flag.contains("\nfilter = \"debug\" # --log\n"), "{flag}");
+    let variable = check(&[("SEAWALL_LOG", "warn")], &["--show-effective"]);
+    assert!(variable.contains("\nfilter = \"warn\" # SEAWALL_LOG\n"), "{variable}");
+
+    let json = check(&[interval], &["--show-effective", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(json.strip_prefix("code 0\n").unwrap()).unwrap();
+    let of = |key: &str| json["effective"].as_array().unwrap().iter().find(|one| one["key"] == key).unwrap().clone();
+    let from = serde_json::json!({"kind": "variable", "name": interval.0});
+    let expected = serde_json::json!({"key": "control.sweep-interval", "value": "3s", "from": from});
+    assert_eq!(of("control.sweep-interval"), expected);
+    assert_eq!(of("journal.events")["from"], serde_json::json!({"kind": "default"}));
+    let from = serde_json::json!({"kind": "file", "file": "good.toml", "line": 4, "column": 9});
+    assert_eq!(of("runtime.cpu")["from"], from);
+
+    insta::assert_snapshot!(
+        [
+            check(&[("SEAWALL_CONTROL__SWEP_INTERVAL", "3s")], &[]),
+            check(&[("SEAWALL_SOKCET", "/s")], &[]),
+            check(&[("SEAWALL_JOURNAL__EVENTS", "some")], &["--json"]),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
+fn an_example_of_all_keys_is_a_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let example = seawall(folder.path()).args(["config", "example"]).output().unwrap();
+    assert_eq!(String::from_utf8(example.stdout).unwrap(), include_str!("../seawall.example.toml"));
 }
 
 #[test]

@@ -17,12 +17,14 @@ pub struct StoreConfig {
 
 /// Bounds on the journal of events: the table `[journal]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct JournalConfig {
     /// So many events are kept; what goes first is what the loudest session or backend said first. Default 10,000.
     pub events: u64,
     /// Events older than this go in any case. Default 7 days.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub age: Duration,
 }
 

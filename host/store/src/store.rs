@@ -69,6 +69,8 @@ pub struct Stats {
     pub failed_commits: u64,
     /// Batches that wait for the writer now. Callers that wait to queue theirs are not counted.
     pub queued: usize,
+    /// Whether writes are still taken: neither was it closed, nor did what writes end in any other way.
+    pub open: bool,
 }
 
 impl Store {
@@ -243,6 +245,7 @@ impl Store {
             commits: counters.commits.load(Ordering::Relaxed),
             failed_commits: counters.failed_commits.load(Ordering::Relaxed),
             queued: self.0.submit.queued(),
+            open: self.0.submit.is_open() && !self.0.closing.is_cancelled(),
         }
     }
 

@@ -89,6 +89,11 @@ impl Submit {
         self.0.max_capacity() - self.0.capacity()
     }
 
+    /// Whether there is a writer.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.0.is_closed()
+    }
+
     /// Has the writer prune. If its queue is full, it prunes anyway before long.
     pub(crate) fn prune(&self) {
         // Nobody waits for the answer.

@@ -6,6 +6,7 @@
 
 pub mod daemon;
 pub mod docker;
+pub mod exposition;
 pub mod http;
 pub mod interrupt;
 #[cfg(feature = "memory")]

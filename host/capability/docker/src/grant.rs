@@ -7,17 +7,18 @@ use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::endpoint::Endpoint;
 
 /// The grant. Everything is refused that is not named here.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct DockerGrant {
     /// `unix:///path` or `tcp://host:port` (not encrypted). Absent: the environment's `DOCKER_HOST`, else
     /// `unix:///var/run/docker.sock`.
-    #[serde(deserialize_with = "endpoint")]
+    #[serde(deserialize_with = "endpoint", skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// Directories of the host that may be mounted.
     pub mounts: Vec<MountGrant>,
@@ -31,7 +32,21 @@ pub struct DockerGrant {
     #[serde(deserialize_with = "capabilities")]
     pub capabilities: Vec<String>,
     /// Addresses that ports may be published on, besides loopback. `0.0.0.0` and `::` are addresses like any other.
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub publish: Vec<IpAddr>,
+}
+
+impl DockerGrant {
+    /// Puts something that may be written in every field, for the example of a configuration.
+    pub fn illustrate(&mut self) {
+        self.host = Some("unix:///run/docker.sock".to_owned());
+        self.mounts = vec![
+            MountGrant { path: "/srv/data".into(), write: false },
+            MountGrant { path: "/srv/jobs/*".into(), write: true },
+        ];
+        self.capabilities = vec!["NET_ADMIN".to_owned()];
+        self.publish = vec![IpAddr::from([192, 0, 2, 1])];
+    }
 }
 
 /// A part of the host's file system that may be mounted.
@@ -40,11 +55,13 @@ pub struct DockerGrant {
 /// directory that a session may be given to write: it could put a link in its place. A directory that may be written
 /// is mounted as a whole, or, written `/srv/jobs/*`, each of those in it by itself and never the whole. What only may
 /// be read is mounted with everything below it; whoever else writes there should be trusted.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct MountGrant {
     /// Absolute, and not `/`. With `/*` behind it: what lies in it, and not itself.
     #[serde(deserialize_with = "root")]
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
     pub path: PathBuf,
     /// Whether it may be mounted to be written. Absent: it may not.
     #[serde(default)]

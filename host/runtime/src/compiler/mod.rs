@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seawall_model::Size;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
 
@@ -52,11 +52,13 @@ pub enum Compiler {
 }
 
 /// The bounds on compiling one component: `[runtime.compile]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct CompileConfig {
     /// How long it may take. Default 60 s.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub time: Duration,
     /// The address space of the process that compiles, its own code included. Default 1 GiB.
     pub memory: Size,

@@ -19,6 +19,7 @@ mod health;
 mod idempotency;
 mod listing;
 mod logs;
+mod measure;
 mod openapi;
 mod patience;
 mod reload;
@@ -46,9 +47,11 @@ pub(crate) use events::Missed;
 pub(crate) use frame::{Frame, FrameReader, header as frame_header};
 pub(crate) use server::{Server, WRITE_TIMEOUT};
 pub(crate) use sessions::Downed;
-pub(crate) use socket::{bind, check_path};
+pub(crate) use socket::{bind, check as check_socket, check_path};
 pub(crate) use state::{Api, Schemas, Version};
 pub(crate) use until::Until;
+
+use crate::metrics::Metrics;
 
 /// The largest body that is read.
 pub(crate) const MAX_BODY: usize = 1 << 20;
@@ -92,6 +95,7 @@ pub(crate) fn router(api: Api) -> Router {
         .method_not_allowed_fallback(respond::no_such_method)
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::from_fn(audit::note))
+        .layer(axum::middleware::from_fn_with_state(api.metrics.clone(), measure::count))
         .layer(axum::middleware::from_fn(trace::follow))
         .with_state(api)
 }
@@ -107,5 +111,6 @@ pub(crate) fn empty_router(list: Bytes, created: Bytes) -> Router {
         .method_not_allowed_fallback(respond::no_such_method)
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::from_fn(audit::note))
+        .layer(axum::middleware::from_fn_with_state(Metrics::default(), measure::count))
         .layer(axum::middleware::from_fn(trace::follow))
 }

@@ -33,6 +33,18 @@ pub(crate) fn check_path(path: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Refuses a path where [`bind`] would refuse it, as far as that can be said without making anything.
+///
+/// # Errors
+/// The path is too long, or others may write where it lies.
+pub(crate) fn check(path: &Path) -> Result<(), StartError> {
+    check_path(path)?;
+    match path.parent().filter(|parent| parent.exists()) {
+        Some(parent) => guard(path, parent),
+        None => Ok(()),
+    }
+}
+
 /// Binds the socket, for its owner only. The caller holds the data directory's lock: a socket that is left over there
 /// belongs to nobody.
 ///

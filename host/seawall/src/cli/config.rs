@@ -1,16 +1,22 @@
-//! `seawall config check`.
+//! `seawall config`.
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use super::serve::SettingsFlags;
 use super::{Global, say};
+use crate::app;
+use crate::config::{Effective, Settings, example, unknown_variables};
 use crate::exit::Failure;
 
 /// `config`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
-    /// Read the configuration as `serve` would, and start nothing
+    /// Check the configuration as `serve` does, plugins and grants included, and start nothing
     Check(Check),
+    /// Print a configuration with every key there is, each described and commented out
+    Example,
 }
 
 /// `config check`.
@@ -18,51 +24,71 @@ pub(crate) enum Config {
 pub(crate) struct Check {
     #[command(flatten)]
     settings: SettingsFlags,
-    /// Print all that is in effect, as a configuration file that says the same
+    /// Print every value that is in effect, as a configuration file that says the same, with where each came from
     #[arg(long)]
     show_effective: bool,
 }
 
+/// What `config check --json` prints.
+#[derive(Debug, Serialize)]
+struct Checked {
+    /// The file that was read, if there is one.
+    file: Option<String>,
+    /// Backends that would be there.
+    backends: Vec<String>,
+    /// Variables that begin as Seawall's do and mean nothing to it.
+    unknown_variables: Vec<String>,
+    /// Every value that is in effect, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective: Option<Vec<Effective>>,
+}
+
 impl Config {
-    /// Reads it and says what it is.
+    /// Does what it says.
     pub(crate) fn run(self, global: &Global) -> Result<u8, Failure> {
-        let Self::Check(Check { settings, show_effective }) = self;
-        let settings = settings.load(global)?;
-        if global.json {
-            global.show(&settings, |_| String::new())?;
-        } else if show_effective {
-            say(&toml::to_string(&settings).map_err(anyhow::Error::from)?)?;
-        } else {
-            let read = settings.document.as_ref().map(|document| document.path().display().to_string());
-            let backends: Vec<&str> = settings.backend.keys().map(|name| name.as_str()).collect();
-            say(&format!(
-                "{} is fine; backends: {}\n",
-                read.unwrap_or_else(|| "no file: the default configuration".to_owned()),
-                backends.join(", ")
-            ))?;
+        match self {
+            Self::Check(check) => check.run(global),
+            Self::Example => {
+                say(&example())?;
+                Ok(0)
+            }
         }
-        for name in unknown_variables() {
+    }
+}
+
+impl Check {
+    fn run(self, global: &Global) -> Result<u8, Failure> {
+        let settings = self.settings.load(global)?;
+        let threads = settings.runtime.executor().build().context("failed to start the threads")?;
+        let checked = threads.block_on(app::check(&settings));
+        threads.shutdown_background();
+        checked?;
+        let effective = if self.show_effective && global.json {
+            Some(settings.effective_list().map_err(anyhow::Error::from)?)
+        } else {
+            None
+        };
+        let checked = Checked {
+            file: settings.written.document().map(|document| document.path().display().to_string()),
+            backends: settings.backend.keys().map(ToString::to_string).collect(),
+            unknown_variables: unknown_variables(),
+            effective,
+        };
+        let shown = if self.show_effective { text(&settings)? } else { summary(&checked) };
+        global.show(&checked, |_| shown)?;
+        for name in &checked.unknown_variables {
             eprintln!("seawall: warning: the variable {name} means nothing to Seawall");
         }
         Ok(0)
     }
 }
 
-/// Every variable that is read.
-const VARIABLES: [&str; 10] = [
-    "SEAWALL_BACKEND",
-    "SEAWALL_CACHE_DIR",
-    "SEAWALL_CONFIG",
-    "SEAWALL_DATA_DIR",
-    "SEAWALL_LOG",
-    "SEAWALL_LOG_FORMAT",
-    "SEAWALL_PLUGINS",
-    "SEAWALL_SHUTDOWN",
-    "SEAWALL_SOCKET",
-    "SEAWALL_SUPERVISOR",
-];
+fn text(settings: &Settings) -> Result<String, Failure> {
+    Ok(settings.effective_text().map_err(anyhow::Error::from)?)
+}
 
-fn unknown_variables() -> Vec<String> {
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    names.filter(|name| name.starts_with("SEAWALL_") && !VARIABLES.contains(&name.as_str())).collect()
+fn summary(checked: &Checked) -> String {
+    let file = checked.file.as_deref().unwrap_or("no file: the default configuration");
+    let backends = if checked.backends.is_empty() { "none".to_owned() } else { checked.backends.join(", ") };
+    format!("{file} is fine; backends: {backends}\n")
 }

@@ -1,11 +1,12 @@
 //! `seawall serve`: the daemon in the foreground.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::Global;
-use crate::config::{LogFormat, Overrides, Settings, ShutdownMode};
+use crate::config::{FLAGS, LogFormat, Overrides, Settings, ShutdownMode, of_environment};
 use crate::exit::Failure;
 use crate::{daemon, logging};
 
@@ -50,8 +51,23 @@ impl SettingsFlags {
     pub(crate) fn load(self, global: &Global) -> Result<Settings, Failure> {
         let Self { config, data_dir, cache_dir, plugins_dir, supervisor, log, log_format, shutdown } = self;
         let socket = global.socket.clone();
-        let given =
-            Overrides { config, data_dir, cache_dir, socket, plugins_dir, supervisor, log, log_format, shutdown };
+        let variables = of_environment()?;
+        let mut given = Overrides {
+            config,
+            data_dir,
+            cache_dir,
+            socket,
+            plugins_dir,
+            supervisor,
+            log,
+            log_format,
+            shutdown,
+            by_variable: BTreeSet::new(),
+            variables,
+        };
+        // A flag has been preferred to its variable already.
+        given.by_variable =
+            FLAGS.into_iter().filter(|(key, _, name)| given.is_value_of(key, name)).map(|it| it.0).collect();
         Ok(Settings::load(given)?)
     }
 }

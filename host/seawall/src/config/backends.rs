@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use seawall_runtime::Grants;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The plugins that a release carries in its binary; each is a backend of its own name unless configured away.
@@ -53,12 +54,13 @@ impl<'de> Deserialize<'de> for PluginSource {
     }
 }
 
-/// What a built-in plugin needs, and has where its backend says nothing about grants: as it would be written.
-pub(crate) fn default_grants(plugin: &PluginSource) -> toml::Table {
-    let (grant, value) = match plugin {
-        PluginSource::BuiltIn(name @ ("docker" | "process")) => (*name, toml::Value::Table(toml::Table::new())),
-        PluginSource::BuiltIn("mock") => ("state", toml::Value::Boolean(true)),
-        PluginSource::BuiltIn(_) | PluginSource::File(_) => return toml::Table::new(),
-    };
-    toml::Table::from_iter([(grant.to_owned(), value)])
+/// What a built-in plugin needs, and has where its backend says nothing about grants.
+pub(crate) fn default_grants(plugin: &PluginSource) -> Grants {
+    let Grants { state, docker, process } = Grants::all();
+    match plugin {
+        PluginSource::BuiltIn("docker") => Grants { docker, ..Grants::default() },
+        PluginSource::BuiltIn("process") => Grants { process, ..Grants::default() },
+        PluginSource::BuiltIn("mock") => Grants { state, ..Grants::default() },
+        PluginSource::BuiltIn(_) | PluginSource::File(_) => Grants::default(),
+    }
 }

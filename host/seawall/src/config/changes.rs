@@ -3,7 +3,7 @@
 //! Each type is taken apart field by field, so that none can be forgotten.
 
 use super::settings::{Backend, Log, Settings};
-use seawall_backend::BulkheadConfig;
+use seawall_backend::{BulkheadConfig, Deadlines};
 use seawall_runtime::RuntimeConfig;
 
 impl Settings {
@@ -11,6 +11,7 @@ impl Settings {
     pub(crate) fn needs_restart(&self, new: &Self) -> Vec<String> {
         let Self {
             given: _,
+            written: _,
             data_dir,
             socket,
             shutdown: _,
@@ -21,11 +22,11 @@ impl Settings {
             control,
             journal,
             runtime,
-            runtime_written,
+            // Each backend has its own.
+            bulkhead: _,
             ceiling: _,
             backend: _,
-            backend_written: _,
-            document: _,
+            left_out: _,
         } = self;
         let plain = [
             ("data-dir", *data_dir != new.data_dir),
@@ -43,13 +44,12 @@ impl Settings {
             names.extend(different("control", &table(control), &table(&new.control)));
         }
         // Deadlines are the backends' own.
+        let table = |runtime: &RuntimeConfig| {
+            let own = RuntimeConfig { deadlines: Deadlines::default(), ..runtime.clone() };
+            toml::Table::try_from(own).unwrap_or_default()
+        };
         if *runtime != (RuntimeConfig { deadlines: runtime.deadlines, ..new.runtime.clone() }) {
-            let table = |written: &toml::Table| {
-                let mut table = written.clone();
-                table.remove("deadlines");
-                table
-            };
-            names.extend(different("runtime", &table(runtime_written), &table(&new.runtime_written)));
+            names.extend(different("runtime", &table(runtime), &table(&new.runtime)));
         }
         names
     }
@@ -68,7 +68,7 @@ impl Settings {
 impl Backend {
     /// The properties that are other ones in `new`. The content of a component is not known here.
     pub(crate) fn changed(&self, new: &Self) -> Vec<&'static str> {
-        let Self { plugin, grants, written: _, config, deadlines, bulkhead, limits, limits_written: _ } = self;
+        let Self { plugin, grants, config, deadlines, bulkhead, limits } = self;
         let properties = [
             ("plugin", *plugin != new.plugin),
             ("grants", *grants != new.grants),
@@ -137,7 +137,8 @@ mod tests {
             ("control.sweep-interval = \"1s\"", "control.sweep-interval"),
             ("control.check.failures = 4", "control.check.failures"),
             ("control.retry = { first = \"1s\", most = \"2s\" }", "control.retry.most"),
-            ("runtime.pool.calls = 64", "runtime.pool"),
+            ("runtime.pool.calls = 64", "runtime.pool.calls"),
+            ("runtime.limits.check.fuel = 1_000_000", "runtime.limits.check"),
             ("runtime.cpu = 77", "runtime.cpu"),
         ];
         for (text, name) in cases {

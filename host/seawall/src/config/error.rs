@@ -59,6 +59,11 @@ pub(crate) enum ConfigError {
     NoHome(&'static str),
 }
 
+/// Something wrong that did not come from the file.
+pub(super) fn given(name: impl Into<String>, message: impl Into<String>) -> ConfigError {
+    ConfigError::Given { name: name.into(), message: message.into() }
+}
+
 struct At<'a> {
     file: &'a Path,
     place: Option<Place>,
@@ -98,6 +103,8 @@ pub(crate) fn suggest(message: &str) -> String {
         ("key", rest)
     } else if let Some(rest) = message.strip_prefix("unknown variant `") {
         ("value", rest)
+    } else if message.trim_end().ends_with("expected a duration") {
+        return format!("{}: write a number with its unit, as in 10s, 500ms or 1m 30s", message.trim_end());
     } else {
         return message.to_owned();
     };

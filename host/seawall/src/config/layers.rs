@@ -9,12 +9,14 @@ use seawall_backend::{BulkheadConfig, Deadlines};
 use seawall_model::BackendName;
 use serde::de::DeserializeOwned;
 
-use super::error::ConfigError;
-use super::load::Document;
-use super::settings::{Backend, given};
+use super::error::{ConfigError, given};
+use super::settings::Backend;
+use super::written::Written;
 
 /// What holds for every backend, as it is written.
 pub(super) struct General {
+    /// What that comes to.
+    pub(super) config: BulkheadConfig,
     deadlines: toml::Table,
     bulkhead: toml::Table,
 }
@@ -23,12 +25,12 @@ pub(super) struct General {
 ///
 /// # Errors
 /// A setting that cannot be as it is, with its place.
-pub(super) fn general(document: Option<&Document>) -> Result<General, ConfigError> {
-    let table = |keys: &[&str]| document.and_then(|document| document.table(keys)).unwrap_or_default();
-    let general = General { deadlines: table(&["runtime", "deadlines"]), bulkhead: table(&["bulkhead"]) };
-    let config =
+pub(super) fn general(written: &Written) -> Result<General, ConfigError> {
+    let (deadlines, bulkhead) = (written.table(&["runtime", "deadlines"]), written.table(&["bulkhead"]));
+    let mut general = General { config: BulkheadConfig::default(), deadlines, bulkhead };
+    general.config =
         general.with(toml::Table::new(), toml::Table::new()).map_err(|error| unreadable("bulkhead", &error))?;
-    check(&config, document, |first| match first {
+    check(&general.config, written, |first| match first {
         "deadlines" => vec!["runtime"],
         _ => vec!["bulkhead"],
     })?;
@@ -45,12 +47,12 @@ impl General {
     ///
     /// # Errors
     /// A setting that cannot be as it is, with its place.
-    pub(super) fn of(&self, name: &BackendName, document: Option<&Document>) -> Result<BulkheadConfig, ConfigError> {
-        let table = |key| document.and_then(|document| document.table(&["backend", name.as_str(), key]));
+    pub(super) fn of(&self, name: &BackendName, written: &Written) -> Result<BulkheadConfig, ConfigError> {
+        let table = |key| written.table(&["backend", name.as_str(), key]);
         let config = self
-            .with(table("deadlines").unwrap_or_default(), table("bulkhead").unwrap_or_default())
+            .with(table("deadlines"), table("bulkhead"))
             .map_err(|error| unreadable(&format!("backend.{name}"), &error))?;
-        check(&config, document, |first| match first {
+        check(&config, written, |first| match first {
             "deadlines" => vec!["backend", name.as_str()],
             _ => vec!["backend", name.as_str(), "bulkhead"],
         })?;
@@ -66,7 +68,7 @@ impl General {
 pub(super) fn ceiling(
     pool: u32,
     backends: &BTreeMap<BackendName, Backend>,
-    document: Option<&Document>,
+    written: &Written,
 ) -> Result<usize, ConfigError> {
     let pool = usize::try_from(pool).unwrap_or(usize::MAX);
     let probes: usize = backends.values().map(|backend| backend.bulkhead.limit.probes).sum();
@@ -76,7 +78,7 @@ pub(super) fn ceiling(
             "a pool of {pool} calls has no room for a call: {probes} are set aside for the health checks of {} backends",
             backends.len()
         );
-        return Err(wrong(document, &["runtime", "pool", "calls"], message));
+        return Err(written.wrong(&["runtime", "pool", "calls"], message));
     }
     for (name, backend) in backends {
         for (field, permits) in [("calls", backend.bulkhead.limit.calls), ("long", backend.bulkhead.limit.long)] {
@@ -89,8 +91,7 @@ pub(super) fn ceiling(
             );
             let own = ["backend", name.as_str(), "bulkhead", "limit", field];
             let general = ["bulkhead", "limit", field];
-            let is_own = document.is_some_and(|document| document.has(&own));
-            return Err(wrong(document, if is_own { &own } else { &general }, message));
+            return Err(written.wrong(if written.has(&own) { &own } else { &general }, message));
         }
     }
     Ok(ceiling)
@@ -98,21 +99,14 @@ pub(super) fn ceiling(
 
 fn check<'a>(
     config: &BulkheadConfig,
-    document: Option<&Document>,
+    written: &Written,
     under: impl Fn(&str) -> Vec<&'a str>,
 ) -> Result<(), ConfigError> {
     let Err(invalid) = config.validate() else { return Ok(()) };
     let field = invalid.problems.first().map(|problem| problem.field.clone()).unwrap_or_default();
     let mut keys = under(field.split('.').next().unwrap_or_default());
     keys.extend(field.split('.'));
-    Err(wrong(document, &keys, invalid.to_string()))
-}
-
-fn wrong(document: Option<&Document>, keys: &[&str], message: String) -> ConfigError {
-    match document {
-        Some(document) => document.wrong(keys, message),
-        None => given(keys.join("."), message),
-    }
+    Err(written.wrong(&keys, invalid.to_string()))
 }
 
 /// Each table was read before, as a part of the file: this only cannot be left out.

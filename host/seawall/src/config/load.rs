@@ -50,7 +50,7 @@ impl Document {
     }
 
     /// The table under `keys` as it is written.
-    pub(crate) fn table(&self, keys: &[&str]) -> Option<toml::Table> {
+    pub(super) fn table(&self, keys: &[&str]) -> Option<toml::Table> {
         let mut table: toml::Table = self.text.parse().ok()?;
         for key in keys {
             match table.remove(*key) {
@@ -61,11 +61,6 @@ impl Document {
         Some(table)
     }
 
-    /// Whether there is something under `keys`.
-    pub(crate) fn has(&self, keys: &[&str]) -> bool {
-        keys.split_last().is_some_and(|(last, table)| self.table(table).is_some_and(|table| table.contains_key(*last)))
-    }
-
     /// Something wrong about the value under `keys`, with its place.
     pub(crate) fn wrong(&self, keys: &[&str], message: impl Into<String>) -> ConfigError {
         let key = Some(keys.join("."));
@@ -73,7 +68,7 @@ impl Document {
     }
 
     /// Where the deepest of `keys` that the file has stands.
-    fn place(&self, keys: &[&str]) -> Option<Place> {
+    pub(super) fn place(&self, keys: &[&str]) -> Option<Place> {
         let root = toml::de::DeTable::parse(&self.text).ok()?;
         let mut table = root.get_ref();
         let mut start = None;

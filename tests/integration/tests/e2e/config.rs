@@ -20,6 +20,10 @@ fn every_mistake_is_refused_with_its_line_before_anything_is_touched() -> Result
         ("[backend.mock.config]\nsede = 3\n", ":2:", "sede"),
         ("[backend.mock.config.create]\nfailure-rate = \"often\"\n", ":2:", "failure-rate"),
         ("[backend.docker.grants.docker]\nmounts = [{ path = \"relative\" }]\n", ":2:", "relative"),
+        ("[runtime.limits.check]\nfuel = 0\n", ":2:", "runtime.limits.check.fuel"),
+        ("[runtime]\nquantum = \"1h\"\n", ":2:", "runtime.quantum"),
+        ("[backend.mock.limits.check]\nmemory = \"1TiB\"\n", ":2:", "backend.mock.limits.check.memory"),
+        ("[backend.process.grants.process]\nuser = \"no-such-user-here\"\n", ":2:", "grants.process.user"),
         ("this is no toml\n", ":1:", "seawall.toml"),
     ];
     for (text, place, word) in cases {
@@ -31,8 +35,14 @@ fn every_mistake_is_refused_with_its_line_before_anything_is_touched() -> Result
         assert!(said.contains(word), "{text}\n{said}");
         assert!(said.contains(&format!("seawall.toml{place}")), "{text}\n{said}");
         assert!(!home.socket().exists(), "{text}: it listened");
+        // Checked beforehand, it is refused in the same words, and nothing is made.
+        let config = home.config().display().to_string();
+        let checked = home.run(["config", "check", "--config", &config])?;
+        assert_eq!(checked.code, Some(78), "{text}\n{}", checked.stderr);
+        assert!(said.contains(checked.stderr.trim()), "{text}\n{said}\n{}", checked.stderr);
         // A plugin's own table is held against the schema in the plugin, which is asked late.
-        if !text.starts_with("[backend.mock.config") {
+        let late = ["[backend.mock.config", "[backend.mock.limits", "[backend.process.grants", "[runtime"];
+        if !late.iter().any(|table| text.starts_with(table)) {
             assert!(!home.data_dir().exists(), "{text}: something was made");
         }
     }
@@ -64,7 +74,16 @@ fn what_is_in_effect_can_be_shown_and_reads_back() -> Result<()> {
     let config = home.config().display().to_string();
     home.ok(&["config", "check", "--config", &config])?;
     let shown = home.ok(&["config", "check", "--config", &config, "--show-effective"])?;
-    assert!(shown.contains("seed = 4") && shown.contains("sweep-interval"), "{shown}");
+    let place = format!("seed = 4 # {config}:");
+    assert!(
+        shown.contains(&place)
+            && shown.contains("list-interval = \"500ms\" # {config}:7".replace("{config}", &config).as_str()),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("[backend.docker.grants.docker]") && shown.contains("[backend.process.limits.long]"),
+        "{shown}"
+    );
     home.configure(&shown)?;
     home.ok(&["config", "check", "--config", &config])?;
     Ok(())

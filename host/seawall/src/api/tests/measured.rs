@@ -1,13 +1,14 @@
 //! Health of backends, as the list, readiness and the metrics tell it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use seawall_backend::Error;
-use seawall_control::{CheckConfig, ControlConfig};
+use seawall_control::{BackendChange, CheckConfig, ControlConfig, Shutdown};
 use seawall_store::StoreConfig;
+use seawall_testing::exposition::{Family, read};
 use seawall_testing::memory::Memory;
 use serde_json::json;
 
@@ -105,6 +106,117 @@ async fn one_answer_agrees_with_itself_while_health_changes_all_the_time() {
     daemon.stop().await;
 }
 
+/// As a liveness and a readiness probe are meant, with and without a listing.
+#[tokio::test]
+async fn a_daemon_lives_while_it_answers_and_is_ready_until_it_is_told_to_end() {
+    let fakes = [("well", Memory::default()), ("away", Memory::checked(|| Err(Error::unavailable("away"))))];
+    let daemon = Daemon::checking(fakes).await;
+    loop {
+        let (_, overview) = daemon.send(Method::GET, "/v1/backends").await;
+        let (status, ready) = daemon.send(Method::GET, "/readyz").await;
+        if overview["summary"]["health"] == json!({"healthy": 1, "unhealthy": 1}) {
+            assert_eq!(
+                (status, &ready["ready"]),
+                (StatusCode::OK, &json!(true)),
+                "one engine that is away is no reason"
+            );
+            break;
+        }
+        assert_eq!(ready["ready"], ready["phase"] != "pending" && ready["phase"] != "failed", "{ready}");
+        tokio::task::yield_now().await;
+    }
+    let (status, listing) = daemon.send(Method::GET, "/readyz?verbose").await;
+    let listed = "[+]store ok\n[+]shutdown ok\n[+]backends ok\n[+]backend-away (unhealthy) ok\n\
+                  [+]backend-well (healthy) ok\nreadyz check passed\n";
+    assert_eq!((status, listing), (StatusCode::OK, json!(listed)));
+    let (status, listing) = daemon.send(Method::GET, "/healthz?verbose=true").await;
+    assert_eq!((status, listing), (StatusCode::OK, json!("[+]ping ok\n[+]store ok\nhealthz check passed\n")));
+
+    // The connection is kept while the server drains; a new one would not be accepted.
+    daemon.store.close().await;
+    let (status, listing) = daemon.send(Method::GET, "/healthz?verbose").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(listing.as_str().unwrap().contains("[-]store failed: "), "{listing}");
+    assert_eq!(daemon.send(Method::GET, "/healthz?verbose=false").await.1, json!("failed\n"));
+    let (status, ready) = daemon.send(Method::GET, "/readyz").await;
+    assert_eq!((status, ready["reasons"].as_array().unwrap().len()), (StatusCode::SERVICE_UNAVAILABLE, 1));
+    daemon.server.drain();
+    daemon.control.shutdown(Shutdown::Leave, Duration::from_secs(10)).await.ok();
+    daemon.server.shutdown(Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn a_daemon_without_a_backend_that_can_be_used_is_not_ready_and_lives() {
+    let daemon = Daemon::checking([("away", Memory::checked(|| Err(Error::unavailable("away"))))]).await;
+    let not_ready = loop {
+        let (status, ready) = daemon.send(Method::GET, "/readyz").await;
+        assert_eq!(status == StatusCode::OK, ready["ready"] == true);
+        if ready["phase"] == "failed" {
+            break (status, ready);
+        }
+        tokio::task::yield_now().await;
+    };
+    let said = json!({"ready": false, "phase": "failed", "reasons": ["no backend can be used"]});
+    assert_eq!(not_ready, (StatusCode::SERVICE_UNAVAILABLE, said));
+    assert_eq!(daemon.send(Method::GET, "/healthz").await.0, StatusCode::OK);
+    daemon.stop().await;
+}
+
+/// A client cannot make series: neither by what it asks for, nor by how.
+#[tokio::test]
+async fn requests_are_counted_by_their_described_address() {
+    let daemon = Daemon::checking([("fake", Memory::default())]).await;
+    for path in ["/v1/sessions/some-one", "/v1/sessions/another-one", "/no/such/address", "/nor/this"] {
+        daemon.send(Method::GET, path).await;
+    }
+    daemon.send(Method::PUT, "/v1/sessions").await;
+    daemon.send(Method::from_bytes(b"FROBNICATE").unwrap(), "/v1/sessions").await;
+    let families = read(&daemon.metrics().await).unwrap();
+    let counts = families["seawall_api_request_duration_seconds"].samples.iter();
+    let counts = counts.filter(|sample| sample.name.ends_with("_count")).map(|sample| {
+        let of = |label: &str| sample.labels[label].clone();
+        format!("{} {} {}: {}", of("method"), of("route"), of("status"), sample.value)
+    });
+    let counts: Vec<_> = counts.collect();
+    assert_eq!(
+        counts,
+        ["GET /v1/sessions/{id} 404: 2", "GET none 404: 2", "PUT /v1/sessions 405: 1", "other /v1/sessions 405: 1",]
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn the_series_of_a_backend_go_when_it_goes() {
+    let daemon = Daemon::checking([("kept", Memory::default()), ("gone", Memory::default())]).await;
+    for backend in ["kept", "gone"] {
+        daemon.create(json!({"backend": backend, "name": backend})).await;
+        daemon.send(Method::GET, &format!("/v1/sessions/{backend}/wait?for=settled&timeout=30s")).await;
+    }
+    daemon.send(Method::POST, "/v1/sessions/gone/kill").await;
+    daemon.send(Method::GET, "/v1/sessions/gone/wait?for=ended&timeout=30s").await;
+    assert!(daemon.send(Method::DELETE, "/v1/sessions/gone").await.0.is_success());
+    while daemon.send(Method::GET, "/v1/sessions/gone").await.0 != StatusCode::NOT_FOUND {
+        tokio::task::yield_now().await;
+    }
+    let named = |metrics: &str, name: &str| {
+        let families = read(metrics).unwrap();
+        let of = |(family, found): (&String, &Family)| {
+            let has = found.samples.iter().any(|sample| sample.labels.get("backend").is_some_and(|it| it == name));
+            has.then(|| family.clone())
+        };
+        families.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    let before = daemon.metrics().await;
+    assert_eq!(named(&before, "gone"), named(&before, "kept"));
+    assert!(named(&before, "gone").contains(&"seawall_call_duration_seconds".to_owned()));
+    let change = BackendChange::Remove { message: "the test says so".to_owned() };
+    daemon.control.change_backends([("gone".parse().unwrap(), change)].into()).await.unwrap();
+    let after = daemon.metrics().await;
+    assert_eq!(named(&after, "gone"), Vec::<String>::new(), "{after}");
+    assert_eq!(named(&after, "kept").len(), named(&before, "kept").len());
+    daemon.stop().await;
+}
+
 /// Dashboards are built on these.
 #[tokio::test]
 async fn what_is_measured_has_these_names_and_labels_and_no_session_among_them() {
@@ -118,18 +230,15 @@ async fn what_is_measured_has_these_names_and_labels_and_no_session_among_them()
         }
         tokio::task::yield_now().await;
     };
-    assert!(metrics.ends_with("# EOF\n"), "{metrics}");
     let id = session["id"].as_str().unwrap();
     assert!(!metrics.contains("web-of-lies") && !metrics.contains(id), "a session is a label");
     let create = "backend=\"fake\",function=\"create\",outcome=\"ok\"";
     assert!(samples(&metrics, "seawall_call_duration_seconds_count").contains(&(create, 1.0)), "{metrics}");
-    let families: Vec<_> = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-    let shown = families.iter().map(|family| {
-        let name = family.split(' ').next().unwrap();
-        let sample = metrics.lines().find(|line| !line.starts_with('#') && line.starts_with(name));
-        let labels = sample.and_then(|sample| sample.split_once('{')?.1.split_once('}')).map_or("", |found| found.0);
-        let labels: Vec<_> = labels.split(',').filter_map(|label| Some(label.split_once('=')?.0)).collect();
-        format!("{family} {{{}}}", labels.join(", "))
+    let families = read(&metrics).unwrap();
+    let shown = families.iter().map(|(name, Family { kind, samples, .. })| {
+        let labels = samples.iter().flat_map(|sample| sample.labels.keys()).filter(|label| *label != "le");
+        let labels: BTreeSet<&str> = labels.map(String::as_str).collect();
+        format!("{name} {kind} {{{}}}", labels.into_iter().collect::<Vec<_>>().join(", "))
     });
     insta::assert_snapshot!(shown.collect::<Vec<_>>().join("\n"));
     daemon.stop().await;

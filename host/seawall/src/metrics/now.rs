@@ -1,105 +1,32 @@
-//! What is counted and measured, for Prometheus: `GET /metrics`.
-//!
-//! Calls are counted as they end, by the [`Observer`] that every bulkhead has. All else is read when it is asked for:
-//! backends and sessions from the same [`Overview`] as everybody shows, so that no number contradicts another.
-//!
-//! A label is a configured name or a word from a fixed list, never a session's: the number of series is bounded.
+//! What is so at the instant of asking: backends, sessions, permits, the store, the pool.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet, text};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::encoding::DescriptorEncoder;
 use seawall_backend::breaker::BreakerState;
 use seawall_backend::limit::{LimitStats, PoolStats};
-use seawall_backend::observer::{Called, Observer};
-use seawall_control::{BackendHealth, BackendStatus, Control, EventCount, Overview, Phase};
-use seawall_model::{BackendName, SessionState, Timestamp};
+use seawall_control::{BackendHealth, BackendStatus, EventCount, Overview, Phase};
+use seawall_model::{SessionState, Timestamp};
+use seawall_runtime::PoolUse;
 use seawall_store::Stats;
-use tokio::runtime::Handle;
 
-/// The media type of [`Metrics::text`].
-pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// In seconds: from a call into a small plugin to the longest deadline that a call has by default.
-const BUCKETS: [f64; 16] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
-
-/// What is counted as it happens. Clones count together.
-#[derive(Clone, Debug)]
-pub(crate) struct Metrics {
-    calls: Family<CallLabels, Histogram>,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct CallLabels {
-    backend: String,
-    function: &'static str,
-    outcome: &'static str,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self { calls: Family::new_with_constructor(|| Histogram::new(BUCKETS)) }
-    }
-}
-
-/// Counts the calls of one backend.
-#[derive(Debug)]
-struct Calls {
-    backend: BackendName,
-    calls: Family<CallLabels, Histogram>,
-}
-
-impl Observer for Calls {
-    fn called(&self, called: Called) {
-        let Called { function, outcome, took } = called;
-        let labels = CallLabels { backend: self.backend.to_string(), function, outcome };
-        self.calls.get_or_create(&labels).observe(took.as_secs_f64());
-    }
-}
-
-impl Metrics {
-    /// Counts the calls of this backend.
-    pub(crate) fn of(&self, backend: &BackendName) -> Arc<dyn Observer> {
-        Arc::new(Calls { backend: backend.clone(), calls: self.calls.clone() })
-    }
-
-    /// Everything, as Prometheus reads it. Within the daemon's executor, whose tasks are counted.
-    ///
-    /// # Errors
-    /// Only a defect.
-    pub(crate) fn text(&self, control: &Control, started_at: Timestamp) -> Result<String, fmt::Error> {
-        let now = Now {
-            overview: control.overview(),
-            events: control.event_counts(),
-            store: control.store_stats(),
-            tasks: Handle::current().metrics().num_alive_tasks(),
-            started_at,
-        };
-        let mut registry = Registry::with_prefix("seawall");
-        let help = "Tries of calls of backends, the wait for a permit included";
-        registry.register_with_unit("call_duration", help, Unit::Seconds, self.calls.clone());
-        registry.register_collector(Box::new(now));
-        let mut written = String::new();
-        text::encode(&mut written, &registry)?;
-        Ok(written)
-    }
-}
+use super::calls::Counted;
+use super::requests::{self, Answered};
+use super::write::{BYTES, Labels, SECONDS, Writer, and};
 
 /// What is so now.
 #[derive(Debug)]
-struct Now {
-    overview: Overview,
-    events: Vec<EventCount>,
-    store: Stats,
-    tasks: usize,
-    started_at: Timestamp,
+pub(super) struct Now {
+    pub(super) overview: Overview,
+    pub(super) calls: Counted,
+    pub(super) requests: Answered,
+    pub(super) events: Vec<EventCount>,
+    pub(super) store: Stats,
+    pub(super) pool: Option<PoolUse>,
+    pub(super) tasks: usize,
+    pub(super) started_at: Timestamp,
 }
 
 impl Collector for Now {
@@ -111,7 +38,15 @@ impl Collector for Now {
         self.checks(&mut write)?;
         self.sessions(&mut write)?;
         self.bulkheads(&mut write)?;
-        let events = || self.events.iter().map(|event| (event, vec![("backend", event.backend.as_str())]));
+        self.calls.encode(&mut write)?;
+        self.pool(&mut write)?;
+        requests::encode(&self.requests, &mut write)?;
+        let there = |event: &&EventCount| {
+            let Overview { backends, unconfigured, .. } = &self.overview;
+            unconfigured.contains_key(&event.backend) || backends.iter().any(|status| status.name == event.backend)
+        };
+        let events =
+            || self.events.iter().filter(there).map(|event| (event, vec![("backend", event.backend.as_str())]));
         let restarts = events().filter(|(event, _)| event.kind == "session.restarting");
         let restarts = restarts.map(|(event, labels)| (labels, event.count));
         write.counters("session_restarts", "Restarts of sessions by their policy", restarts)?;
@@ -193,6 +128,16 @@ impl Now {
         write.one("host_permits_in_use", "Calls that all backends together have", None, float(host.in_flight))
     }
 
+    fn pool(&self, write: &mut Writer<'_, '_>) -> fmt::Result {
+        let Some(PoolUse { components, instances, memories, stacks, resident }) = self.pool else { return Ok(()) };
+        let kinds = [("components", components), ("instances", instances), ("memories", memories), ("stacks", stacks)];
+        let all = kinds.map(|(kind, slots)| (vec![("kind", kind)], long(slots.all)));
+        write.gauges("pool_slots", "Places in the pool that calls of plugins take theirs from", None, all)?;
+        let used = kinds.map(|(kind, slots)| (vec![("kind", kind)], long(slots.used)));
+        write.gauges("pool_slots_in_use", "Places of the pool that are taken", None, used)?;
+        write.one("pool_resident", "What free memories of the pool keep for the next call", BYTES, long(resident.0))
+    }
+
     /// Samples of each backend, which begin with its name.
     fn each<'a, I: IntoIterator<Item = (Labels<'a>, f64)>>(
         &'a self,
@@ -213,15 +158,6 @@ impl Now {
     }
 }
 
-type Labels<'a> = Vec<(&'static str, &'a str)>;
-
-fn and<'a>(mut labels: Labels<'a>, name: &'static str, value: &'a str) -> Labels<'a> {
-    labels.push((name, value));
-    labels
-}
-
-const SECONDS: Option<&Unit> = Some(&Unit::Seconds);
-
 fn flag(holds: bool) -> f64 {
     f64::from(u8::from(holds))
 }
@@ -231,42 +167,11 @@ fn float(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-fn seconds_of(at: Timestamp) -> f64 {
-    Duration::from_millis(at.as_millis()).as_secs_f64()
+/// As above.
+fn long(count: u64) -> f64 {
+    count as f64
 }
 
-/// Writes families of samples.
-struct Writer<'a, 'b>(&'a mut DescriptorEncoder<'b>);
-
-impl Writer<'_, '_> {
-    fn one(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: f64) -> fmt::Result {
-        self.gauges(name, help, unit, [(Vec::new(), value)])
-    }
-
-    fn gauges<'s>(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<&Unit>,
-        samples: impl IntoIterator<Item = (Labels<'s>, f64)>,
-    ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?;
-        for (labels, value) in samples {
-            family.encode_family(&labels)?.encode_gauge(&value)?;
-        }
-        Ok(())
-    }
-
-    fn counters<'s>(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = (Labels<'s>, u64)>,
-    ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (labels, value) in samples {
-            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
-        }
-        Ok(())
-    }
+fn seconds_of(at: Timestamp) -> f64 {
+    Duration::from_millis(at.as_millis()).as_secs_f64()
 }
