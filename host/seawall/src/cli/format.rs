@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table};
-use seawall_model::{Session, SessionState, Timestamp};
+use seawall_model::{Port, Protocol, Session, SessionState, Timestamp};
 
 /// A table without borders, as `docker ps` has it; columns are three spaces apart.
 pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
@@ -49,8 +49,20 @@ pub(crate) fn state(session: &Session) -> String {
     }
 }
 
+/// A published port, as Docker shows it.
+pub(crate) fn port(port: &Port) -> String {
+    let address = port.address.map_or_else(|| "127.0.0.1".to_owned(), |address| address.to_string());
+    let address = if address.contains(':') { format!("[{address}]") } else { address };
+    let host = port.host.map_or_else(|| "any".to_owned(), |host| host.to_string());
+    let protocol = match port.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    };
+    format!("{address}:{host}->{}/{protocol}", port.container)
+}
+
 /// Image and command in one column.
-pub(crate) fn what(session: &Session) -> String {
+pub(crate) fn what(session: &Session, short: bool) -> String {
     let words: Vec<&str> = session
         .spec
         .image
@@ -59,7 +71,8 @@ pub(crate) fn what(session: &Session) -> String {
         .map(String::as_str)
         .filter(|word| !word.is_empty())
         .collect();
-    cut(&words.join(" "), 40)
+    let words = words.join(" ");
+    if short { cut(&words, 40) } else { words }
 }
 
 /// At most so many characters.

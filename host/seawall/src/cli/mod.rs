@@ -8,16 +8,20 @@ mod acts;
 mod backends;
 mod config;
 mod events;
+mod fields;
 mod format;
 mod gc;
+mod inspect;
 mod logs;
 mod lost;
 mod plugin;
 mod probe;
+mod ps;
 mod reload;
 mod run;
 mod serve;
 mod sessions;
+mod template;
 mod why;
 
 pub(crate) use events::messages;
@@ -64,9 +68,9 @@ enum Command {
     /// Make a session and start it; prints its id
     Run(Box<run::Run>),
     /// List sessions
-    Ps(sessions::Ps),
+    Ps(ps::Ps),
     /// Show sessions in full
-    Inspect(sessions::Inspect),
+    Inspect(inspect::Inspect),
     /// Show why a session is as it is: what is wanted, what is known, and what stands in the way
     Why(why::Why),
     /// Start sessions that do not run

@@ -1,4 +1,4 @@
-//! Commands about sessions that exist: `ps inspect start stop rm wait down`.
+//! Commands about sessions that exist: `start stop rm wait down`.
 //!
 //! Those that take several sessions go on after one that failed and end with the code of the first failure.
 
@@ -7,57 +7,15 @@ use std::time::Duration;
 
 use clap::Args;
 use reqwest::Method;
-use seawall_model::{Exit, HealthCheck, Probe, ProbeCheck, Session, SessionSpec, SessionState, Timestamp};
+use seawall_model::{Exit, Session, SessionSpec, SessionState};
 
-use super::format::{age, facts, state, table, what};
 use super::{Global, say};
 use crate::api::{Downed, Until};
 use crate::client::Client;
 use crate::exit::Failure;
 
-/// `ps`.
-#[derive(Debug, Args)]
-pub(crate) struct Ps {
-    /// Show those that are over as well
-    #[arg(short, long)]
-    all: bool,
-    /// Print ids only
-    #[arg(short, long)]
-    quiet: bool,
-}
-
-impl Ps {
-    /// Lists sessions.
-    pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
-        let query = [("all", self.all.to_string())];
-        let sessions: Vec<Session> = client.get(&["sessions"], &query).await?;
-        global.show(&sessions, |sessions| match self.quiet {
-            true => sessions.iter().map(|session| format!("{}\n", session.id)).collect(),
-            false => list(sessions, Timestamp::now()),
-        })?;
-        Ok(0)
-    }
-}
-
-fn list(sessions: &[Session], now: Timestamp) -> String {
-    let header = ["ID", "NAME", "BACKEND", "STATE", "HEALTH", "RESTARTS", "AGE", "COMMAND"];
-    let rows = sessions.iter().map(|session| {
-        vec![
-            session.id.short().to_owned(),
-            session.name.to_string(),
-            session.backend.to_string(),
-            state(session),
-            health(session),
-            session.restarts.to_string(),
-            age(now, session.created_at),
-            what(session),
-        ]
-    });
-    table(&header, rows)
-}
-
 /// Only what runs has a health worth showing.
-fn health(session: &Session) -> String {
+pub(super) fn health(session: &Session) -> String {
     match session.state {
         SessionState::Running | SessionState::Unknown => word(&session.health),
         _ => "-".to_owned(),
@@ -70,83 +28,6 @@ pub(crate) fn word<T: serde::Serialize>(value: &T) -> String {
         Ok(serde_json::Value::String(word)) => word,
         _ => "-".to_owned(),
     }
-}
-
-/// `inspect`.
-#[derive(Debug, Args)]
-pub(crate) struct Inspect {
-    /// Ids, beginnings of ids (4 digits or more), or names
-    #[arg(required = true, value_name = "SESSION")]
-    sessions: Vec<String>,
-}
-
-impl Inspect {
-    /// Shows each in full. With `--json` one session is one object, several are an array.
-    pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
-        let mut found = Vec::new();
-        for id in &self.sessions {
-            found.push(client.session(id).await?);
-        }
-        match found.as_slice() {
-            [session] => global.show(session, describe)?,
-            several => global.show(&several, |several| several.iter().map(describe).collect::<Vec<_>>().join("\n"))?,
-        }
-        Ok(0)
-    }
-}
-
-fn describe(session: &Session) -> String {
-    let spec = &session.spec;
-    let list = |words: &[String]| (!words.is_empty()).then(|| words.join(" "));
-    let pairs = |pairs: Vec<String>| (!pairs.is_empty()).then(|| pairs.join(", "));
-    facts(&[
-        ("id", Some(session.id.to_string())),
-        ("name", Some(session.name.to_string())),
-        ("backend", Some(session.backend.to_string())),
-        ("state", Some(state(session))),
-        ("reason", session.reason.clone()),
-        ("desired", Some(word(&session.desired))),
-        ("health", Some(health(session)).filter(|health| health != "-")),
-        ("ready", (!spec.probes.is_empty()).then(|| session.ready.to_string())),
-        ("exit", session.exit.as_ref().map(ToString::to_string)),
-        ("incarnation", Some(session.incarnation.to_string())),
-        ("restarts", Some(session.restarts.to_string())),
-        ("created", Some(session.created_at.to_string())),
-        ("started", session.started_at.map(|at| at.to_string())),
-        ("finished", session.finished_at.map(|at| at.to_string())),
-        ("image", spec.image.clone()),
-        ("command", list(&spec.command)),
-        ("env", pairs(spec.env.iter().map(|(key, value)| format!("{key}={value}")).collect())),
-        ("labels", pairs(spec.labels.iter().map(|(key, value)| format!("{key}={value}")).collect())),
-        ("working dir", spec.working_dir.clone()),
-        ("user", spec.user.clone()),
-        ("memory", spec.resources.memory.map(|size| size.to_string())),
-        ("cpus", spec.resources.cpus.map(|cpus| cpus.to_string())),
-        ("restart", Some(spec.restart.to_string())),
-        ("health check", health_check(spec)),
-        ("startup", spec.probes.startup.as_ref().map(probe)),
-        ("readiness", spec.probes.readiness.as_ref().map(probe)),
-        ("liveness", spec.probes.liveness.as_ref().map(probe)),
-    ])
-}
-
-fn health_check(spec: &SessionSpec) -> Option<String> {
-    let check = match spec.health_check.as_ref()? {
-        HealthCheck::Disabled => return Some("disabled".to_owned()),
-        HealthCheck::Command(check) => check,
-    };
-    let interval = humantime::format_duration(check.interval);
-    let then = if spec.restart_unhealthy { ", restarts" } else { "" };
-    Some(format!("{}, every {interval}, {} failures{then}", check.command.join(" "), check.retries))
-}
-
-fn probe(probe: &Probe) -> String {
-    let what = match &probe.check {
-        ProbeCheck::Exec(exec) => exec.command.join(" "),
-        ProbeCheck::Http(http) => format!("http {}{}", http.port, http.path),
-        ProbeCheck::Tcp(tcp) => format!("tcp {}", tcp.port),
-    };
-    format!("{what}, every {}, {} failures", humantime::format_duration(probe.interval), probe.failure_threshold)
 }
 
 /// `start`.
@@ -458,10 +339,11 @@ impl Down {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn session(edit: impl FnOnce(&mut Session)) -> Session {
+    /// One to be shown.
+    pub(in crate::cli) fn session(edit: impl FnOnce(&mut Session)) -> Session {
         let mut session: Session = serde_json::from_value(serde_json::json!({
             "id": "0123456789abcdef", "name": "web", "backend": "docker", "desired": "running", "state": "running",
             "health": "healthy", "exit": null, "incarnation": 2, "restarts": 1,
@@ -475,24 +357,9 @@ mod tests {
     }
 
     #[test]
-    fn ps_shows_one_line_a_session() {
-        let now: Timestamp = "2026-01-01T01:30:00Z".parse().unwrap();
-        let sessions = [
-            session(|_| {}),
-            session(|session| {
-                session.name = "long-gone".parse().unwrap();
-                session.state = SessionState::Unknown;
-                session.last_state = Some(SessionState::Running);
-                session.spec.command = vec!["sh".to_owned(), "-c".to_owned(), "echo\n".repeat(30)];
-            }),
-            session(|session| session.state = SessionState::Stopped),
-        ];
-        insta::assert_snapshot!(list(&sessions, now));
-        insta::assert_snapshot!(list(&[], now));
-    }
-
-    #[test]
-    fn inspect_leaves_out_what_is_not_there() {
-        insta::assert_snapshot!(describe(&session(|session| session.reason = Some("why\x1b[0m".to_owned()))));
+    fn a_number_alone_is_seconds() {
+        assert_eq!(seconds("3"), Ok(Duration::from_secs(3)));
+        assert_eq!(seconds("3m"), Ok(Duration::from_secs(180)));
+        assert!(seconds("-1").unwrap_err().contains("30s"));
     }
 }
