@@ -49,4 +49,4 @@ pub use limits::{ClassOverrides, InvalidLimits, Limits, LimitsByClass, Overrides
 pub use loader::{LoadError, Plugin};
 
 // What whoever loads a plugin needs, so that nobody else needs the crate of the capabilities.
-pub use seawall_capability::{GrantError, Granted, Grants, Services, StateGrant};
+pub use seawall_capability::{EngineAddress, GrantError, Granted, Grants, Services, StateGrant};

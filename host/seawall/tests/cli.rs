@@ -200,6 +200,48 @@ fn a_second_daemon_names_the_first_and_the_first_goes_on() {
     }
 }
 
+/// What `doctor --json` found, by what it is about: the level, what was found and the advice; and the exit code.
+fn examined(folder: &Path, config: &str) -> (std::collections::BTreeMap<String, [String; 3]>, i32) {
+    let output = seawall(folder).args(["doctor", "--json", "--config", config]).output().unwrap();
+    let findings: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |finding: &serde_json::Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+    let by_name = |finding: &serde_json::Value| {
+        (text(finding, "about"), ["level", "found", "advice"].map(|key| text(finding, key)))
+    };
+    (findings.iter().map(by_name).collect(), output.status.code().unwrap())
+}
+
+#[test]
+fn doctor_names_what_is_wrong_and_what_to_do_and_finds_a_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("good.toml"), NO_BACKENDS).unwrap();
+    std::fs::write(folder.path().join("typo.toml"), "[control]\nswep-interval = \"1s\"\n").unwrap();
+    std::fs::write(folder.path().join("absent.toml"), format!("{NO_BACKENDS}[backend.x]\nplugin = \"x.wasm\"\n")).unwrap();
+
+    let (typo, code) = examined(folder.path(), "typo.toml");
+    let [level, found, advice] = &typo["configuration"];
+    assert!(level == "problem" && found.contains("did you mean `sweep-interval`"), "{typo:?}");
+    assert!(advice.contains("seawall config check") && code == 1, "{advice} {code}");
+
+    let (absent, code) = examined(folder.path(), "absent.toml");
+    let [level, found, advice] = &absent["plugin of x"];
+    assert!(level == "problem" && found.contains("x.wasm") && !advice.is_empty() && code == 1, "{absent:?}");
+
+    let (alone, _) = examined(folder.path(), "good.toml");
+    assert!(alone["daemon"][0] == "warning" && alone["daemon"][2].contains("seawall serve"), "{alone:?}");
+    assert!(!folder.path().join("data").exists(), "it only looks");
+    for about in ["user", "kernel", "control groups", "open files", "memory", "tools", "disk", "socket"] {
+        assert!(!alone[about][1].is_empty(), "{about}: {alone:?}");
+    }
+
+    let _daemon = serve(folder.path());
+    let (beside, _) = examined(folder.path(), "good.toml");
+    assert_eq!(beside["daemon"][0], "ok", "{beside:?}");
+    let shown = seawall(folder.path()).args(["doctor", "--config", "good.toml"]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.starts_with("LEVEL") && shown.contains("\nok        daemon"), "{shown}");
+}
+
 #[test]
 fn a_daemon_that_was_killed_leaves_nothing_in_the_way() {
     let folder = tempfile::tempdir().unwrap();

@@ -16,7 +16,7 @@ pub struct InvalidEndpoint {
 
 /// Where the Engine is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Endpoint {
+pub enum Endpoint {
     /// An absolute path.
     Unix(PathBuf),
     /// `host:port`, without encryption: only for a loopback address or a network that is trusted.

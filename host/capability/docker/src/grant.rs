@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, InvalidEndpoint};
 
 /// The grant. Everything is refused that is not named here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +66,16 @@ pub struct MountGrant {
     /// Whether it may be mounted to be written. Absent: it may not.
     #[serde(default)]
     pub write: bool,
+}
+
+impl DockerGrant {
+    /// Where the Engine is: as granted, else the environment's, else Docker's own default.
+    ///
+    /// # Errors
+    /// `DOCKER_HOST` is no address.
+    pub fn address(&self) -> Result<Endpoint, InvalidEndpoint> {
+        Endpoint::choose(self.host.as_deref())
+    }
 }
 
 fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {

@@ -30,7 +30,7 @@ mod status;
 mod wire;
 
 pub use container::{Container, Engine, HealthCheck};
-pub use endpoint::InvalidEndpoint;
+pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use grant::{DockerGrant, MountGrant};
 #[doc(hidden)]
 pub use logs::frames;

@@ -7,6 +7,7 @@
 mod acts;
 mod backends;
 mod config;
+mod doctor;
 mod events;
 mod fields;
 mod format;
@@ -97,6 +98,8 @@ enum Command {
     Plugin(plugin::Plugin),
     /// Have the daemon read its configuration again: backends that changed are added, removed or restarted
     Reload(reload::Reload),
+    /// See what this machine has of what Seawall needs, and what to do about the rest; works without a daemon
+    Doctor(doctor::Doctor),
     /// The daemon's configuration; works without a daemon
     #[command(subcommand)]
     Config(config::Config),
@@ -173,6 +176,10 @@ fn act(cli: Cli) -> Result<u8, Failure> {
 }
 
 async fn ask(global: Global, command: Command) -> Result<u8, Failure> {
+    if let Command::Doctor(doctor) = command {
+        // It says what stands in the way of a client, too.
+        return doctor.run(&global).await;
+    }
     let client = global.client()?;
     match command {
         Command::Down(down) => down.run(&global, &client).await,
@@ -190,7 +197,11 @@ async fn ask(global: Global, command: Command) -> Result<u8, Failure> {
         Command::Events(events) => events.run(&global, &client).await,
         Command::Backend(backend) => backend.run(&global, &client).await,
         Command::Reload(reload) => reload.run(&global, &client).await,
-        Command::Serve(_) | Command::Plugin(_) | Command::Config(_) | Command::Completions { .. } => Ok(0),
+        Command::Serve(_)
+        | Command::Plugin(_)
+        | Command::Config(_)
+        | Command::Completions { .. }
+        | Command::Doctor(_) => Ok(0),
     }
 }
 
