@@ -35,7 +35,16 @@ impl Control {
     /// # Errors
     /// `Invalid`, `NoSuchBackend`, `BackendUnhealthy`, `NameTaken`, `Store`, `ShuttingDown`.
     pub async fn create(&self, spec: SessionSpec) -> Result<Session, ControlError> {
-        self.request(|core| async move { core.create(spec, None).await }).await
+        self.request(|core| async move { core.create(spec, None, false).await }).await
+    }
+
+    /// The same, for somebody who is going to read what it writes: if it removes itself, it gives him 10 s after its end
+    /// to begin.
+    ///
+    /// # Errors
+    /// As [`Control::create`].
+    pub async fn create_attended(&self, spec: SessionSpec) -> Result<Session, ControlError> {
+        self.request(|core| async move { core.create(spec, None, true).await }).await
     }
 
     /// Wants a session to run that does not: a new incarnation. One that runs, or is about to, is left alone.
@@ -129,11 +138,13 @@ async fn join<T>(task: tokio::task::JoinHandle<Result<T, ControlError>>) -> Resu
 }
 
 impl Core {
-    /// With the key that it is asked for with, and a hash of the request, if it has one.
+    /// With the key that it is asked for with, and a hash of the request, if it has one; `attended`: somebody is going to read
+    /// what it writes.
     pub(crate) async fn create(
         self: &Arc<Self>,
         mut spec: SessionSpec,
         once: Option<(String, [u8; 32])>,
+        attended: bool,
     ) -> Result<Session, ControlError> {
         spec.validate()?;
         let backend = self.backend(&spec.backend)?;
@@ -166,6 +177,7 @@ impl Core {
             match self.write(writes).await {
                 Ok(()) => {
                     let entry = Entry::new(record, Some(intent), Marks { previous_gone: true, ..Marks::default() });
+                    entry.with(|cell| cell.awaited = attended);
                     let session = entry.with(|cell| cell.session());
                     self.sessions.insert(Arc::clone(&entry));
                     if self.backends.get(&entry.backend).is_none() {

@@ -16,10 +16,12 @@ use crate::backends::{Backends, not_configured};
 use crate::clock::Clock;
 use crate::core::Core;
 use crate::counts::{Counts, EventCount};
+use crate::departed::Departed;
 use crate::draft::{Marks, is_live, key};
 use crate::once::Keys;
 use crate::plan::{Action, plan};
 use crate::probe::beginning;
+use crate::reader::Reader;
 use crate::state::{Entry, Glance, Resolved, Sessions};
 use crate::worker::kick;
 use crate::{BackendStatus, ControlConfig, ControlError, Overview, StartError, retention};
@@ -61,6 +63,7 @@ impl Control {
             backends: Backends::default(),
             counts: Counts::default(),
             keys: Keys::default(),
+            departed: Departed::default(),
             tasks: TaskTracker::new(),
             soft: CancellationToken::new(),
             hard: CancellationToken::new(),
@@ -165,13 +168,15 @@ impl Control {
         }
     }
 
-    /// Opens what a session wrote. The stream is the backend's own: nothing here has to go on for it.
+    /// Opens what a session wrote. The stream is the backend's own: nothing here has to go on for it. A session that
+    /// removes itself does not do so while there is such a stream.
     ///
     /// # Errors
     /// `NoSuchSession`, `NoSuchBackend`, `Conflict` if there is no workload yet, `Backend`.
     pub async fn logs(&self, id: &SessionId, options: LogOptions) -> Result<LogStream, ControlError> {
         let entry = self.core.sessions.get(id).ok_or_else(|| ControlError::NoSuchSession(id.to_string()))?;
         let backend = self.core.backend(&entry.backend)?;
+        let reader = Reader::new(Arc::clone(&entry));
         let (key, state, gone) = entry.with(|cell| (key(&cell.record), cell.record.state, cell.marks.gone));
         if state == SessionState::Pending || key.incarnation == 0 {
             return Err(ControlError::Conflict(format!("session {id} has written nothing: it was not made yet")));
@@ -181,7 +186,7 @@ impl Control {
                 "session {id} has no output: its workload is not there, `seawall inspect {id}` says why"
             )));
         }
-        Ok(backend.driver.logs(&key, &options).await?)
+        Ok(reader.of(backend.driver.logs(&key, &options).await?))
     }
 
     /// Every backend and what that comes to, from one look: sums and states agree.

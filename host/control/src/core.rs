@@ -14,6 +14,7 @@ use crate::backends::Backends;
 use crate::change::Change;
 use crate::clock::Clock;
 use crate::counts::Counts;
+use crate::departed::Departed;
 use crate::draft::{Context, Draft};
 use crate::events::{Kind, of_session};
 use crate::once::Keys;
@@ -28,6 +29,7 @@ pub(crate) struct Core {
     pub(crate) backends: Backends,
     pub(crate) counts: Counts,
     pub(crate) keys: Keys,
+    pub(crate) departed: Departed,
     /// Every task, requests included.
     pub(crate) tasks: TaskTracker,
     /// Begin nothing more.
@@ -100,6 +102,9 @@ impl Core {
         let entry = Arc::clone(&change.entry);
         let event = of_session(&change.draft.record, Kind::SessionRemoved, self.clock.now(), message);
         self.write(vec![Write::DeleteSession(entry.id.clone()), Write::Event(event)]).await?;
+        if change.draft.record.spec.auto_remove {
+            self.departed.put(entry.with(|cell| cell.session()));
+        }
         self.sessions.remove(&entry);
         change.bury();
         Ok(())

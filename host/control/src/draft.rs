@@ -51,6 +51,10 @@ pub(crate) struct Marks {
     pub(crate) healthy_since: Option<Timestamp>,
     /// How long it was healthy before it became unhealthy.
     pub(crate) healthy_for: Duration,
+    /// How many read what it wrote; copied from the session's cell, which alone counts.
+    pub(crate) readers: usize,
+    /// Somebody is about to read what it wrote; copied in the same way.
+    pub(crate) awaited: bool,
     /// How often it was looked at since the last act; spaces out the quick looks.
     pub(crate) looks: u32,
 }
@@ -154,6 +158,14 @@ impl Draft {
     /// It is ended since a restart was asked for: the next incarnation follows.
     pub(crate) fn restarts(&self) -> bool {
         self.record.desired == Desired::Running && matches!(self.open(), Some(Act::Restart { .. }))
+    }
+
+    /// It ran, is over for good, and goes without being asked. One that could not be started stays, so that somebody sees
+    /// why.
+    pub(crate) fn removes_itself(&self) -> bool {
+        let record = &self.record;
+        let ran = record.started_at.is_some() || record.desired == Desired::Stopped;
+        record.spec.auto_remove && record.state.is_final() && ran
     }
 
     /// It is ended for being unhealthy, and will be started again.

@@ -34,7 +34,7 @@ impl Keys {
 
 impl Control {
     /// [`Control::create`], but what was made for this key in the last day is given back instead, as it is now. `request`
-    /// is a hash of what is asked for.
+    /// is a hash of what is asked for, `attended` as in [`Control::create_attended`].
     ///
     /// # Errors
     /// Those of [`Control::create`]; `KeyReused` if something else was asked for with the key; `Conflict` if what was made
@@ -42,13 +42,14 @@ impl Control {
     pub async fn create_once(
         &self,
         spec: SessionSpec,
+        attended: bool,
         key: String,
         request: [u8; 32],
     ) -> Result<Session, ControlError> {
         self.request(|core| async move {
             let _one_at_a_time = core.keys.lock(&key).await;
             match core.store.once(&key, core.clock.now()).await.map_err(ControlError::Store)? {
-                None => core.create(spec, Some((key, request))).await,
+                None => core.create(spec, Some((key, request)), attended).await,
                 Some(Once { request: before, .. }) if before != request => Err(ControlError::KeyReused(key)),
                 Some(Once { session, .. }) => {
                     let entry = core.sessions.get(&session);

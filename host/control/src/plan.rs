@@ -12,6 +12,7 @@
 //!              created     remove, then `stopped`
 //!              restarting  `stopped`
 //!              running     signal; KILL at the end of the grace
+//!   either     stopped ... it removes itself: once nobody reads its log any more, as if wanted removed
 //!   removed    any         remove by force (or, with the glass broken, by the host's own hand), then forget
 //! ```
 //!
@@ -58,12 +59,18 @@ pub(crate) enum Action {
     Next,
     /// It is stopped. No act by itself.
     Stopped,
+    /// None until nobody reads what it wrote.
+    AwaitReaders,
+    /// It is to be gone. No act by itself.
+    RemoveItself,
     /// Nothing is under way: settle the intent. No act by itself.
     Settle,
     /// Delete the record.
     Forget,
 }
 
+/// So long after its end a session that removes itself waits for a reader who said that he comes.
+const AWAIT_READER: Duration = Duration::from_secs(10);
 /// Between two KILLs, should one not be enough.
 const KILL_AGAIN: Duration = Duration::from_secs(5);
 
@@ -104,7 +111,7 @@ fn wanted_running(session: &Draft, context: &Context<'_>) -> Action {
         },
         // What is shown, never what is recorded.
         SessionState::Unknown => Action::Rest,
-        SessionState::Stopped | SessionState::Failed | SessionState::Lost => settled(session),
+        SessionState::Stopped | SessionState::Failed | SessionState::Lost => settled(session, context),
     }
 }
 
@@ -128,7 +135,7 @@ fn wanted_stopped(session: &Draft, context: &Context<'_>) -> Action {
         SessionState::Restarting => Action::Stopped,
         SessionState::Running | SessionState::Paused => stop(session, context),
         SessionState::Unknown => Action::Rest,
-        SessionState::Stopped | SessionState::Failed | SessionState::Lost => settled(session),
+        SessionState::Stopped | SessionState::Failed | SessionState::Lost => settled(session, context),
     }
 }
 
@@ -185,6 +192,16 @@ fn remove_half_made(session: &Draft) -> Option<Action> {
     may_be_there.then_some(Action::Remove(session.record.incarnation))
 }
 
-fn settled(session: &Draft) -> Action {
-    if session.intent.is_some() { Action::Settle } else { Action::Rest }
+fn settled(session: &Draft, context: &Context<'_>) -> Action {
+    if session.intent.is_some() {
+        return Action::Settle;
+    }
+    if !session.removes_itself() {
+        return Action::Rest;
+    }
+    match session.record.finished_at.map(|at| at + AWAIT_READER) {
+        _ if session.marks.readers > 0 => Action::AwaitReaders,
+        Some(until) if session.marks.awaited && ahead(until, AWAIT_READER, context) => Action::WaitUntil(until),
+        _ => Action::RemoveItself,
+    }
 }

@@ -22,6 +22,8 @@ pub(crate) enum Step {
     WaitUntil(Timestamp),
     /// Wait for the backend, unless something changes.
     AwaitBackend,
+    /// Wait until nobody reads what it wrote.
+    AwaitReaders,
     /// Delete the record.
     Forget,
     /// Call the backend. The store knows of it.
@@ -83,6 +85,8 @@ pub(crate) fn advance(session: &mut Draft, context: &Context<'_>) -> Step {
                     Some(format!("waits until the backend {} can be used", session.record.backend()));
                 return Step::AwaitBackend;
             }
+            Action::AwaitReaders => return Step::AwaitReaders,
+            Action::RemoveItself => session.record.desired = Desired::Removed,
             Action::Forget => return Step::Forget,
             Action::Look => return Step::Call(Call::Look),
             Action::Create => {

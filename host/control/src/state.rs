@@ -56,6 +56,10 @@ pub(crate) struct Cell {
     pub(crate) acting: bool,
     /// The call waits for its turn.
     pub(crate) queued: bool,
+    /// How many read what it wrote.
+    pub(crate) readers: usize,
+    /// Somebody said that he will read what it writes, and has not come yet.
+    pub(crate) awaited: bool,
     /// It has a worker.
     pub(crate) working: bool,
     /// Its worker has to look again before it may end.
@@ -85,6 +89,8 @@ impl Entry {
                 version: 0,
                 acting: false,
                 queued: false,
+                readers: 0,
+                awaited: false,
                 working: false,
                 kicked: false,
                 seen: None,
@@ -179,7 +185,7 @@ impl Cell {
         Draft {
             record: SessionRecord::clone(&self.record),
             intent: self.intent.clone(),
-            marks: self.marks.clone(),
+            marks: Marks { readers: self.readers, awaited: self.awaited, ..self.marks.clone() },
             events: Vec::new(),
         }
     }

@@ -24,7 +24,7 @@ use crate::settle::{Call, Outcome, Step, advance, settle};
 use crate::state::{Cell, Entry};
 use crate::turns::Turn;
 
-/// How often a worker asks whether its backend can be used again, should nobody wake it.
+/// How often a worker asks whether its backend can be used again, or its readers are gone, should nobody wake it.
 const AWAIT_BACKEND: Duration = Duration::from_secs(5);
 
 /// Sees to it that a session's work is done: wakes its worker, or starts one.
@@ -136,7 +136,7 @@ impl Worker {
                 }
                 None | Some(Step::Forget) => return,
                 Some(Step::WaitUntil(at)) => self.nap(at).await,
-                Some(Step::AwaitBackend) => self.nap(self.core.clock.now() + AWAIT_BACKEND).await,
+                Some(Step::AwaitBackend | Step::AwaitReaders) => self.nap(self.core.clock.now() + AWAIT_BACKEND).await,
                 Some(Step::Call(call)) => match trace::scope(trace_id, self.perform(&call)).await {
                     Some(outcome) => ended = Some((call, outcome)),
                     None => return,

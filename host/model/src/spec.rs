@@ -74,6 +74,9 @@ pub struct SessionSpec {
     /// What happens when it ends by itself.
     #[serde(default)]
     pub restart: RestartPolicy,
+    /// It is removed, workload and record, once it has run and is over for good. Default no.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub auto_remove: bool,
     /// How its health is found out. Absent: what the image says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,
@@ -124,6 +127,7 @@ impl SessionSpec {
             stop_signal: None,
             stop_grace: None,
             restart: RestartPolicy::default(),
+            auto_remove: false,
             health_check: None,
             restart_unhealthy: false,
             probes: Probes::default(),

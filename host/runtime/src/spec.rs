@@ -1,5 +1,5 @@
 //! A session's spec in the words of `wit/backend/types.wit`. Every field that is a backend's affair is in it; restart
-//! policy and probes are the host's and are not.
+//! policy, removal and probes are the host's and are not.
 
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ pub(crate) fn to_guest(key: &Key, name: &SessionName, spec: &SessionSpec) -> wit
         stop_signal,
         stop_grace,
         restart: _,
+        auto_remove: _,
         health_check,
         restart_unhealthy: _,
         probes: _,

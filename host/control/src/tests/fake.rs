@@ -9,10 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use seawall_backend::{Error, ExecEvent, Execution, ExecutionBackend, Info, Interface};
+use seawall_backend::{Error, ExecEvent, Execution, ExecutionBackend, Info, Interface, LogStream};
 use seawall_model::{
-    CheckResult, CommandEnd, ExecOptions, Exit, Found, Health, Incarnation, Inspection, Key, Page, Report, SessionId,
-    SessionName, SessionSpec, Signal, State, Status, Timestamp, Workload,
+    CheckResult, CommandEnd, ExecOptions, Exit, Found, Health, Incarnation, Inspection, Key, LogOptions, Page, Report,
+    SessionId, SessionName, SessionSpec, Signal, State, Status, Timestamp, Workload,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -454,6 +454,13 @@ impl ExecutionBackend for Fake {
             Ok(gone)
         })
         .await
+    }
+
+    async fn logs(&self, _key: &Key, _options: &LogOptions) -> Result<LogStream, Error> {
+        if !self.info.has(Interface::Logs) {
+            return Err(Error::Unsupported("it keeps no logs".to_owned()));
+        }
+        Ok(Box::pin(futures_util::stream::empty()))
     }
 
     async fn inspect(&self, keys: &[Key]) -> Result<Inspection, Error> {

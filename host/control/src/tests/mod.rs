@@ -2,6 +2,7 @@
 //! is at work.
 
 mod adoption;
+mod auto_remove;
 mod backends;
 mod bulkhead;
 mod clock;

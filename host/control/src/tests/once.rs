@@ -6,7 +6,7 @@ use super::house::{House, spec};
 use crate::ControlError;
 
 async fn ask(house: &House, request: u8) -> Result<seawall_model::Session, ControlError> {
-    house.control.create_once(spec(), "k".to_owned(), [request; 32]).await
+    house.control.create_once(spec(), false, "k".to_owned(), [request; 32]).await
 }
 
 #[tokio::test(start_paused = true)]

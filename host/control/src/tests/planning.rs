@@ -103,9 +103,10 @@ prop_compose! {
         restart_at in prop::option::of(0_u64..100),
         restart in policies(),
         unhealthy: bool,
+        auto_remove: bool,
     ) -> Draft {
         let [gone, previous_gone, missing, look, signalled] = flags;
-        let spec = SessionSpec { restart, ..spec() };
+        let spec = SessionSpec { restart, auto_remove, ..spec() };
         let record = SessionRecord { state, desired, incarnation, restart_at: restart_at.map(at), ..record(spec) };
         let incarnation = incarnation.saturating_sub(before);
         let intent = act.map(|act| Intent { session: id(), incarnation, act, since: at(0) });
@@ -244,8 +245,8 @@ struct World {
 }
 
 impl World {
-    fn new(policy: RestartPolicy) -> Self {
-        let record = record(SessionSpec { restart: policy, ..spec() });
+    fn new(policy: RestartPolicy, auto_remove: bool) -> Self {
+        let record = record(SessionSpec { restart: policy, auto_remove, ..spec() });
         let intent = Some(Intent { session: id(), incarnation: 1, act: Act::Create, since: at(0) });
         let session = Draft { record, intent, marks: Marks::default(), events: Vec::new() };
         let (there, made) = (Default::default(), BTreeSet::new());
@@ -309,7 +310,7 @@ impl World {
         match self.with(advance) {
             Step::Call(call) => self.call = Some(call),
             Step::Forget => self.forgotten = true,
-            Step::Rest | Step::WaitUntil(_) | Step::AwaitBackend => {}
+            Step::Rest | Step::WaitUntil(_) | Step::AwaitBackend | Step::AwaitReaders => {}
         }
     }
 
@@ -389,15 +390,18 @@ proptest! {
     #[test]
     fn whatever_happens_it_ends_as_it_is_wanted(
         policy in policies(),
+        auto_remove: bool,
         events in prop::collection::vec(events(), 0..60),
     ) {
-        let mut world = World::new(policy);
+        let mut world = World::new(policy, auto_remove);
         for event in events {
             world.happen(event);
             prop_assert!(world.there.len() <= 1, "two at once: {:?}", world.there);
         }
         world.come_to_rest();
         let (record, there) = (&world.session.record, &world.there);
+        // Left is what runs, and what never could and was not asked to end.
+        prop_assert!(!world.session.removes_itself() || world.forgotten, "still there: {:#?}", world.session);
         match record.desired {
             Desired::Removed => {
                 prop_assert!(world.forgotten, "still there: {:#?}", world.session);

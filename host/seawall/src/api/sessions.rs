@@ -64,6 +64,8 @@ fn json_array(documents: &[Arc<str>]) -> impl IntoResponse + use<> {
 pub(super) struct Creating {
     /// Answer when the session runs, has ended, or could not be started for now.
     wait: bool,
+    /// Its log is going to be read: if it removes itself, it waits for that.
+    attach: bool,
     /// Wait no longer; at most 60s. Default 30s.
     #[serde(with = "humantime_serde::option")]
     #[param(value_type = Option<seawall_model::schema::Span>)]
@@ -88,12 +90,13 @@ pub(super) async fn create(
     Json(spec): Json<SessionSpec>,
 ) -> Result<Response, Problem> {
     api.check_options(&spec)?;
-    let created = match key.clone() {
-        Some(key) => {
+    let created = match (key.clone(), query.attach) {
+        (Some(key), attached) => {
             let request = idempotency::request(&spec);
-            api.control.create_once(spec, key, request).await
+            api.control.create_once(spec, attached, key, request).await
         }
-        None => api.control.create(spec).await,
+        (None, true) => api.control.create_attended(spec).await,
+        (None, false) => api.control.create(spec).await,
     };
     let mut session = created.map_err(|error| match error {
         // The address is right; what is named in the body is not there.
@@ -124,7 +127,13 @@ pub(super) async fn create(
 /// Waits for the outcome of a creation. A session that its backend refuses is removed again: what is refused changes
 /// nothing.
 async fn made(api: &Api, session: Session, timeout: Duration) -> Result<Session, Problem> {
-    let settled = reach(api, &session.id, Until::Settled.into(), timeout).await?;
+    let settled = match reach(api, &session.id, Until::Settled.into(), timeout).await {
+        // It ran, is over, and has removed itself.
+        Err(gone @ ControlError::NoSuchSession(_)) => {
+            return api.control.departed(&session.id).ok_or_else(|| gone.into());
+        }
+        settled => settled?,
+    };
     let Some(refusal) = api.control.refusal(&session.id) else { return Ok(settled.unwrap_or(session)) };
     let gone = async {
         api.control.remove(&session.id, true).await?;
@@ -334,11 +343,16 @@ pub(super) async fn wait(
     Query(query): Query<Waiting>,
 ) -> Result<Response, Problem> {
     let timeout = query.timeout.unwrap_or(USUAL_HOLD).min(LONGEST_HOLD);
-    let id = match (api.control.resolve(&id), query.r#for) {
-        (Err(ControlError::NoSuchSession(_)), Until::Removed) => return Ok(StatusCode::NO_CONTENT.into_response()),
+    let goal = Goal { until: query.r#for, after: query.after };
+    let id = match (api.control.resolve(&id), id.parse::<SessionId>()) {
+        (Err(ControlError::NoSuchSession(_)), _) if goal.until == Until::Removed => {
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+        // It may have removed itself.
+        (Err(ControlError::NoSuchSession(_)), Ok(id)) => id,
         (id, _) => id?,
     };
-    hold(&api, &id, Goal { until: query.r#for, after: query.after }, timeout).await
+    hold(&api, &id, goal, timeout).await
 }
 
 /// What is waited for.
@@ -348,6 +362,12 @@ pub(super) struct Goal {
     pub(super) until: Until,
     /// It is in a later incarnation than this.
     pub(super) after: Incarnation,
+}
+
+impl Goal {
+    fn holds(self, session: &Session) -> bool {
+        session.incarnation > self.after && self.until.holds(session)
+    }
 }
 
 impl From<Until> for Goal {
@@ -361,6 +381,10 @@ pub(super) async fn hold(api: &Api, id: &SessionId, goal: Goal, timeout: Duratio
     match reach(api, id, goal, timeout).await {
         Ok(Some(session)) => Ok(Tagged(StatusCode::OK, session).into_response()),
         Err(ControlError::NoSuchSession(_)) if until == Until::Removed => Ok(StatusCode::NO_CONTENT.into_response()),
+        Err(gone @ ControlError::NoSuchSession(_)) => {
+            let last = api.control.departed(id).filter(|last| goal.holds(last)).ok_or(gone)?;
+            Ok(Tagged(StatusCode::OK, last).into_response())
+        }
         Err(error) => Err(error.into()),
         Ok(None) => match (find(api, id), until) {
             (Err(_), Until::Removed) => Ok(StatusCode::NO_CONTENT.into_response()),
@@ -375,7 +399,7 @@ async fn reach(api: &Api, id: &SessionId, goal: Goal, timeout: Duration) -> Resu
         biased;
         // Cancel-safe, all three: nothing is taken from anywhere.
         () = api.drain.cancelled() => Err(ControlError::ShuttingDown),
-        waited = api.control.wait(id, |session| session.incarnation > goal.after && goal.until.holds(session)) => waited.map(Some),
+        waited = api.control.wait(id, |session| goal.holds(session)) => waited.map(Some),
         () = tokio::time::sleep(timeout) => Ok(None),
     }
 }
