@@ -148,6 +148,7 @@ pub const SPEC: &[Field] = &[
     field("stop_signal", "name or number, 1 to 64; process: to 31", "TERM", Out("Config.StopSignal"), Host, Host),
     field("stop_grace", "time, up to 1 h", "10 s", Out("Config.StopTimeout, whole seconds"), Host, Host),
     host("restart", "never, on-failure, on-failure:N, always", "never"),
+    host("auto_remove", "yes or no; removed once it has run and is over for good", "no"),
     field("health_check.disabled", "word", "docker: the image's check", Out("Config.Healthcheck.Test"), Host, Host),
     field(
         "health_check.command.command",

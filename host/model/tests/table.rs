@@ -87,6 +87,7 @@ mod tests {
             stop_signal: Some(Signal::from_number(2).unwrap()),
             stop_grace: Some(Duration::from_secs(1)),
             restart: RestartPolicy::Always,
+            auto_remove: true,
             health_check: Some(health_check),
             restart_unhealthy: true,
             probes: Probes { startup: exec, readiness: http, liveness: tcp },

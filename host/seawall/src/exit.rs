@@ -1,8 +1,8 @@
 //! How a command ends: the exit code of each failure, decided in one exhaustive match, and the one formatter that
 //! prints a chain of errors.
 //!
-//! Seawall's own codes lie from 64 to 79, so that `seawall wait`, which passes on the code of a session, can hardly be
-//! misread. [`TABLE`] is what `seawall --help` shows.
+//! Seawall's own codes lie from 64 to 79, so that `seawall wait` and `run --attach`, which pass on the code of a session,
+//! can hardly be misread. [`TABLE`] is what `seawall --help` shows.
 
 use std::path::PathBuf;
 
@@ -68,7 +68,7 @@ Exit codes:
   75  what was waited for did not happen in time
   76  a plugin cannot be loaded
   78  the configuration is wrong
-`seawall wait` passes on the code of the session, and 128 and the signal where one ended it.";
+`seawall wait` and `seawall run --attach` pass on the code of the session, and 128 and the signal where one ended it.";
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +118,9 @@ pub(crate) enum Failure {
     /// A value on the command line is wrong.
     #[error("{0}")]
     Usage(String),
+    /// A session that a file describes cannot be as it is.
+    #[error("{0}")]
+    Spec(String),
     /// A file is not there.
     #[error("{} cannot be read", .file.display())]
     File {
@@ -150,6 +153,7 @@ impl Failure {
             Self::Pending(_) => Code::Unavailable,
             Self::Timeout(_) => Code::Timeout,
             Self::Usage(_) => Code::Usage,
+            Self::Spec(_) => Code::Invalid,
             Self::File { source, .. } => match source.kind() {
                 std::io::ErrorKind::NotFound => Code::NotFound,
                 std::io::ErrorKind::PermissionDenied => Code::Denied,

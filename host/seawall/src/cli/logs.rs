@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use clap::Args;
 use futures_util::StreamExt as _;
-use reqwest::Method;
+use reqwest::{Method, Response};
 use seawall_model::Timestamp;
 
 use super::Global;
@@ -58,23 +58,29 @@ impl Logs {
         query.extend(self.since.map(|since| ("since", since.to_string())));
         query.extend(self.until.map(|until| ("until", until.to_string())));
         let response = client.send(Method::GET, &["sessions", &self.session, "logs"], &query).await?;
-        let mut body = response.bytes_stream();
-        let mut reader = FrameReader::default();
-        while let Some(bytes) = body.next().await {
-            reader.feed(&bytes.map_err(|error| client.broken(error))?);
-            loop {
-                let frame = reader.next().map_err(|error| Failure::Other(anyhow::Error::msg(error)))?;
-                let Some(frame) = frame else { break };
-                if !write(frame)? {
-                    return Ok(0);
-                }
+        copy(client, response).await?;
+        Ok(0)
+    }
+}
+
+/// Copies a log to the streams that it was written to, until it ends or nobody takes it.
+pub(super) async fn copy(client: &Client, response: Response) -> Result<(), Failure> {
+    let mut body = response.bytes_stream();
+    let mut reader = FrameReader::default();
+    while let Some(bytes) = body.next().await {
+        reader.feed(&bytes.map_err(|error| client.broken(error))?);
+        loop {
+            let frame = reader.next().map_err(|error| Failure::Other(anyhow::Error::msg(error)))?;
+            let Some(frame) = frame else { break };
+            if !write(frame)? {
+                return Ok(());
             }
         }
-        if reader.is_empty() {
-            Ok(0)
-        } else {
-            Err(Failure::Other(anyhow::anyhow!("the log ends in the middle of a frame")))
-        }
+    }
+    if reader.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Other(anyhow::anyhow!("the log ends in the middle of a frame")))
     }
 }
 

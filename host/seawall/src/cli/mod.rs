@@ -5,6 +5,7 @@
 //! waits and shows.
 
 mod acts;
+mod attach;
 mod backends;
 mod config;
 mod doctor;
@@ -21,8 +22,10 @@ mod ps;
 mod reload;
 mod run;
 mod serve;
+mod session_file;
 mod sessions;
 mod template;
+mod values;
 mod why;
 
 pub(crate) use events::messages;

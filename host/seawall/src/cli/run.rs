@@ -1,16 +1,20 @@
 //! `seawall run`: flags into a session's spec.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use seawall_model::{
-    BackendName, Cpus, HealthCheck, HealthCommand, LogLimits, Mount, MountSource, Network, Port, Probe, Probes,
-    Protocol, Resources, RestartPolicy, Secret, Session, SessionName, SessionSpec, SessionState, Signal, Size, Ulimit,
+    BackendName, Cpus, HealthCheck, HealthCommand, Mount, Network, Port, Probe, Probes, RestartPolicy, Secret, Session, SessionName, SessionSpec, SessionState, Signal, Size, Ulimit,
 };
+use serde_json::json;
 
+use super::attach::Attached;
 use super::probe::probe;
+use super::session_file::{SessionFile, variables};
+use super::sessions::seconds;
+use super::values::{mount, network, port, tmpfs, ulimit, volume};
 use super::{Global, printable, say};
 use crate::api::Until;
 use crate::client::{Client, POLL};
@@ -19,9 +23,22 @@ use crate::exit::Failure;
 /// Flags of `run`.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// The backend that runs it; `seawall backend ls` lists them
-    #[arg(short, long, env = "SEAWALL_BACKEND")]
-    backend: BackendName,
+    /// The backend that runs it; `seawall backend ls` lists them. Default: that of --file, then SEAWALL_BACKEND
+    #[arg(short, long)]
+    backend: Option<BackendName>,
+    /// A session in TOML, by the fields of the API; - is standard input. Flags come over it: a map's key and a single value
+    /// are replaced, a list is added to
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Show what it writes until it is over, pass signals on to it, and end with its exit code
+    #[arg(short, long, conflicts_with_all = ["no_wait", "detach"])]
+    attach: bool,
+    /// Return once it runs: what happens without --attach
+    #[arg(short, long)]
+    detach: bool,
+    /// Remove it once it has run and is over for good
+    #[arg(long)]
+    rm: bool,
     /// Its name; made of its id if there is none
     #[arg(short, long)]
     name: Option<SessionName>,
@@ -31,6 +48,9 @@ pub(crate) struct Run {
     /// A variable; without a value it is the caller's own
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     env: Vec<String>,
+    /// A file with variables, KEY=VALUE or KEY a line; --env comes over it
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
     /// A label
     #[arg(short, long, value_name = "KEY=VALUE")]
     label: Vec<String>,
@@ -50,7 +70,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "NUMBER")]
     cpus: Option<Cpus>,
     /// Its tasks, processes and threads together
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, visible_alias = "pids-limit", value_name = "NUMBER")]
     processes: Option<u32>,
     /// A limit of its first process, such as nofile=1024 or nofile=1024:4096
     #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = ulimit)]
@@ -58,6 +78,9 @@ pub(crate) struct Run {
     /// Something to mount: /host/path:/target[:rw], volume:/target[:rw]
     #[arg(short, long, value_name = "SOURCE:TARGET[:ro|rw]", value_parser = volume)]
     volume: Vec<Mount>,
+    /// The same as in type=bind,source=/host/path,target=/target; read-only without readonly=false
+    #[arg(long, value_name = "type=TYPE,...", value_parser = mount)]
+    mount: Vec<Mount>,
     /// Memory to mount
     #[arg(long, value_name = "TARGET[:SIZE]", value_parser = tmpfs)]
     tmpfs: Vec<Mount>,
@@ -67,14 +90,14 @@ pub(crate) struct Run {
     /// A port to publish: 8080:80, 127.0.0.1:8080:80/tcp, or 80 for any free port of the host
     #[arg(short, long, value_name = "[[ADDRESS:]HOST:]PORT[/PROTOCOL]", value_parser = port)]
     publish: Vec<Port>,
-    /// What happens when it ends by itself
-    #[arg(long, value_name = "never|on-failure[:N]|always", default_value_t)]
-    restart: RestartPolicy,
+    /// What happens when it ends by itself. Default: never
+    #[arg(long, value_name = "never|on-failure[:N]|always")]
+    restart: Option<RestartPolicy>,
     /// What a polite stop begins with
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<Signal>,
-    /// How long after the stop signal it is killed
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    /// How long after the stop signal it is killed, such as 30s; a number alone is seconds
+    #[arg(long, visible_alias = "stop-timeout", value_name = "DURATION", value_parser = seconds)]
     stop_grace: Option<Duration>,
     /// A command, run by sh, whose exit code is the session's health
     #[arg(long, value_name = "COMMAND", conflicts_with = "no_healthcheck")]
@@ -119,11 +142,26 @@ pub(crate) struct Run {
     #[arg(short, long)]
     tty: bool,
     /// Keep its standard input open
-    #[arg(long)]
+    #[arg(short = 'i', long, visible_alias = "interactive")]
     stdin: bool,
     /// A small init as its first process
     #[arg(long)]
     init: bool,
+    /// The program, instead of the image's own: the option `entrypoint`
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+    /// Its root file system cannot be written: the option `read_only_root`
+    #[arg(long)]
+    read_only: bool,
+    /// A Linux capability to add: the option `add_capabilities`
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_add: Vec<String>,
+    /// A Linux capability to take away, or ALL: the option `drop_capabilities`
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_drop: Vec<String>,
+    /// All that the host may: the option `privileged`
+    #[arg(long)]
+    privileged: bool,
     /// A field of the backend's own; the value is JSON, or else text
     #[arg(short, long, value_name = "KEY=VALUE")]
     option: Vec<String>,
@@ -142,15 +180,29 @@ impl Run {
     /// Creates the session and waits until it runs, ended, or a try failed.
     pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
         let (no_wait, timeout) = (self.no_wait, self.timeout);
+        if self.attach && global.json {
+            let message = "--attach shows bytes as the session writes them: there is no --json of them";
+            return Err(Failure::Usage(message.into()));
+        }
+        let attached = self.attach.then(Attached::listen).transpose()?;
         let spec = self.spec()?;
         let hold = timeout.map_or(POLL, |timeout| timeout.min(POLL));
-        let query = [("wait", (!no_wait).to_string()), ("timeout", format!("{}ms", hold.as_millis()))];
+        let hold_for = format!("{}ms", hold.as_millis());
+        let attach = attached.is_some().to_string();
+        let query = [("wait", (!no_wait).to_string()), ("attach", attach), ("timeout", hold_for)];
         let mut session: Session = client.post(&["sessions"], &query, &spec).await?;
         if !no_wait && !Until::Settled.holds(&session) {
             let timeout = timeout.map(|timeout| timeout.saturating_sub(hold));
             session = match client.wait(session.id.as_str(), Until::Settled, timeout).await? {
                 Some(session) => session,
                 None => return Err(Failure::Session(format!("session {} was removed meanwhile", session.id))),
+            };
+        }
+        if let Some(attached) = attached {
+            // One that waits for another try is left to that, and what stands in the way is said.
+            return match Until::Running.holds(&session) || session.state == SessionState::Restarting {
+                true => attached.follow(global, client, &session).await,
+                false => outcome(&session),
             };
         }
         if global.json {
@@ -161,28 +213,56 @@ impl Run {
         if no_wait { Ok(0) } else { outcome(&session) }
     }
 
-    fn spec(self) -> Result<SessionSpec, Failure> {
-        let mut spec = SessionSpec::new(self.backend);
-        spec.name = self.name;
-        spec.labels = pairs("--label", self.label)?;
-        spec.image = self.image;
-        spec.command = self.command;
-        spec.env = env(self.env)?;
-        spec.working_dir = self.workdir;
-        spec.user = self.user;
-        spec.hostname = self.hostname;
-        spec.mounts = self.volume.into_iter().chain(self.tmpfs).collect();
-        spec.resources =
-            Resources { memory: self.memory, cpus: self.cpus, processes: self.processes, ulimits: self.ulimit };
-        spec.network = self.network;
-        spec.ports = self.publish;
-        spec.tty = self.tty;
-        spec.stdin = self.stdin;
-        spec.init = self.init;
-        spec.stop_signal = self.stop_signal;
-        spec.stop_grace = self.stop_grace;
-        spec.restart = self.restart;
-        spec.health_check = match self.health_cmd {
+    /// What the file says, and the flags over it.
+    fn spec(mut self) -> Result<SessionSpec, Failure> {
+        let backend = match &self.backend {
+            Some(backend) => Some(backend.clone()),
+            None => usual_backend()?,
+        };
+        let Some(file) = self.file.take() else {
+            let Some(backend) = backend else {
+                let message = "which backend runs it? name one with --backend; `seawall backend ls` lists them";
+                return Err(Failure::Usage(message.into()));
+            };
+            return self.over(SessionSpec::new(backend));
+        };
+        let file = SessionFile::read(&file)?;
+        let spec = self.over(file.spec(backend.as_ref())?)?;
+        spec.validate().map_err(|invalid| file.invalid(&invalid))?;
+        Ok(spec)
+    }
+
+    fn over(self, mut spec: SessionSpec) -> Result<SessionSpec, Failure> {
+        spec.backend = self.backend.unwrap_or(spec.backend);
+        spec.name = self.name.or(spec.name);
+        spec.labels.extend(pairs("--label", self.label)?);
+        spec.image = self.image.or(spec.image);
+        if !self.command.is_empty() {
+            spec.command = self.command;
+        }
+        for file in &self.env_file {
+            variables(file, &mut spec.env)?;
+        }
+        spec.env.extend(env(self.env)?);
+        spec.working_dir = self.workdir.or(spec.working_dir);
+        spec.user = self.user.or(spec.user);
+        spec.hostname = self.hostname.or(spec.hostname);
+        spec.mounts.extend(self.volume.into_iter().chain(self.mount).chain(self.tmpfs));
+        let resources = &mut spec.resources;
+        resources.memory = self.memory.or(resources.memory);
+        resources.cpus = self.cpus.or(resources.cpus);
+        resources.processes = self.processes.or(resources.processes);
+        resources.ulimits.extend(self.ulimit);
+        spec.network = self.network.or(spec.network);
+        spec.ports.extend(self.publish);
+        spec.tty |= self.tty;
+        spec.stdin |= self.stdin;
+        spec.init |= self.init;
+        spec.stop_signal = self.stop_signal.or(spec.stop_signal);
+        spec.stop_grace = self.stop_grace.or(spec.stop_grace);
+        spec.restart = self.restart.unwrap_or(spec.restart);
+        spec.auto_remove |= self.rm;
+        let health_check = match self.health_cmd {
             Some(command) => Some(HealthCheck::Command(HealthCommand {
                 command: vec!["sh".to_owned(), "-c".to_owned(), command],
                 interval: self.health_interval,
@@ -193,14 +273,45 @@ impl Run {
             })),
             None => self.no_healthcheck.then_some(HealthCheck::Disabled),
         };
-        spec.restart_unhealthy = self.restart_unhealthy;
-        spec.probes = Probes { startup: self.startup, readiness: self.readiness, liveness: self.liveness };
-        spec.logs = LogLimits { max_size: self.log_max_size, max_files: self.log_max_files };
-        for (key, value) in pairs("--option", self.option)? {
-            let value = serde_json::from_str(&value).unwrap_or(serde_json::Value::String(value));
-            spec.options.insert(key, value);
+        spec.health_check = health_check.or(spec.health_check);
+        spec.restart_unhealthy |= self.restart_unhealthy;
+        let Probes { startup, readiness, liveness } = spec.probes;
+        spec.probes = Probes {
+            startup: self.startup.or(startup),
+            readiness: self.readiness.or(readiness),
+            liveness: self.liveness.or(liveness),
+        };
+        spec.logs.max_size = self.log_max_size.or(spec.logs.max_size);
+        spec.logs.max_files = self.log_max_files.or(spec.logs.max_files);
+        let mut options = pairs("--option", self.option)?
+            .into_iter()
+            .map(|(key, value)| (key, serde_json::from_str(&value).unwrap_or(serde_json::Value::String(value))))
+            .collect::<serde_json::Map<_, _>>();
+        let list = |words: Vec<String>| (!words.is_empty()).then(|| json!(words));
+        let words = [
+            ("--entrypoint", "entrypoint", self.entrypoint.map(|program| json!([program]))),
+            ("--read-only", "read_only_root", self.read_only.then(|| json!(true))),
+            ("--cap-add", "add_capabilities", list(self.cap_add)),
+            ("--cap-drop", "drop_capabilities", list(self.cap_drop)),
+            ("--privileged", "privileged", self.privileged.then(|| json!(true))),
+        ];
+        for (flag, key, value) in words {
+            let Some(value) = value else { continue };
+            if options.insert(key.to_owned(), value).is_some() {
+                return Err(Failure::Usage(format!("{flag}: given as --option {key} too")));
+            }
         }
+        spec.options.extend(options);
         Ok(spec)
+    }
+}
+
+/// The backend of the caller's environment.
+fn usual_backend() -> Result<Option<BackendName>, Failure> {
+    match std::env::var("SEAWALL_BACKEND") {
+        Ok(name) if name.is_empty() => Ok(None),
+        Ok(name) => name.parse().map(Some).map_err(|error| Failure::Usage(format!("SEAWALL_BACKEND: {error}"))),
+        Err(_) => Ok(None),
     }
 }
 
@@ -257,75 +368,6 @@ fn pairs(flag: &str, given: Vec<String>) -> Result<BTreeMap<String, String>, Fai
     Ok(pairs)
 }
 
-fn ulimit(text: &str) -> Result<Ulimit, String> {
-    let refuse = || format!("{text:?} is no limit: write nofile=1024 or nofile=1024:4096");
-    let (name, limits) = text.split_once('=').ok_or_else(refuse)?;
-    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
-    Ok(Ulimit {
-        name: name.to_owned(),
-        soft: soft.parse().map_err(|_| refuse())?,
-        hard: hard.parse().map_err(|_| refuse())?,
-    })
-}
-
-fn volume(text: &str) -> Result<Mount, String> {
-    let parts: Vec<&str> = text.split(':').collect();
-    let (source, target, read_only) = match parts.as_slice() {
-        [source, target] => (*source, *target, true),
-        [source, target, "ro"] => (*source, *target, true),
-        [source, target, "rw"] => (*source, *target, false),
-        _ => return Err(format!("{text:?} is no mount: write SOURCE:TARGET, and :rw to write to it")),
-    };
-    let source = if source.starts_with('/') {
-        MountSource::Bind(source.to_owned())
-    } else if source.is_empty() {
-        return Err(format!("{text:?} has no source"));
-    } else {
-        MountSource::Volume(source.to_owned())
-    };
-    Ok(Mount::new(source, target, read_only))
-}
-
-fn tmpfs(text: &str) -> Result<Mount, String> {
-    let (target, size) = match text.split_once(':') {
-        Some((target, size)) => (target, Some(size.parse()?)),
-        None => (text, None),
-    };
-    Ok(Mount::new(MountSource::Tmpfs(size), target, false))
-}
-
-fn network(text: &str) -> Result<Network, String> {
-    match text {
-        "internet" => Ok(Network::Internet),
-        "isolated" => Ok(Network::Isolated),
-        "host" => Ok(Network::Host),
-        _ => Err(format!("{text:?} is no network: write internet, isolated or host")),
-    }
-}
-
-fn port(text: &str) -> Result<Port, String> {
-    let refuse = || format!("{text:?} is no port: write 80, 8080:80 or 127.0.0.1:8080:80/tcp");
-    let (ports, protocol) = match text.rsplit_once('/') {
-        None | Some((_, "tcp")) => (text.trim_end_matches("/tcp"), Protocol::Tcp),
-        Some((ports, "udp")) => (ports, Protocol::Udp),
-        Some(_) => return Err(refuse()),
-    };
-    let number = |text: &str| u16::from_str(text).ok().filter(|port| *port != 0).ok_or_else(refuse);
-    let (rest, container) = match ports.rsplit_once(':') {
-        None => return Ok(Port { container: number(ports)?, host: None, address: None, protocol }),
-        Some((rest, container)) => (rest, number(container)?),
-    };
-    let (address, host) = match rest.rsplit_once(':') {
-        None => (None, rest),
-        Some((address, host)) => {
-            let address = address.trim_start_matches('[').trim_end_matches(']');
-            (Some(address.parse().map_err(|_| refuse())?), host)
-        }
-    };
-    let host = if host.is_empty() && address.is_some() { None } else { Some(number(host)?) };
-    Ok(Port { container, host, address, protocol })
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
@@ -347,27 +389,53 @@ mod tests {
         let spec = spec(
             "-b docker --name web --image busybox --env A=1=2 --label k=v --user 1:2 --workdir /w --hostname h \
              --memory 64MiB --cpus 1.5 --processes 9 --ulimit nofile=10:20 -v /srv:/data:rw -v cache:/cache \
-             --tmpfs /tmp:1MiB --network isolated -p 127.0.0.1:8080:80/tcp -p 53/udp --restart on-failure:3 \
+             --mount type=bind,source=/etc,target=/c --tmpfs /tmp:1MiB --network isolated -p 127.0.0.1:8080:80/tcp -p 53/udp --restart on-failure:3 \
              --stop-signal INT --stop-grace 3s --health-cmd true --health-start-interval 1s --health-retries 2 --restart-unhealthy \
              --startup tcp:80 --readiness http:80/ready --liveness exec:true,interval=5s --log-max-size 1MiB \
-             --log-max-files 2 --tty --stdin --init --option a=[1] --option b=x -- sh -c exit",
+             --log-max-files 2 --tty --stdin --init --rm --entrypoint /run --read-only --cap-add NET_ADMIN --cap-drop ALL \
+             --privileged --option a=[1] --option b=x -- sh -c exit",
         );
         insta::assert_json_snapshot!(spec);
     }
 
     #[test]
-    fn wrong_values_say_what_to_write() {
-        for (said, wrong) in [
-            (ulimit("nofile").unwrap_err(), "nofile=1024"),
-            (volume("/a").unwrap_err(), "SOURCE:TARGET"),
-            (volume(":/a").unwrap_err(), "no source"),
-            (port("0").unwrap_err(), "8080:80"),
-            (port("80/sctp").unwrap_err(), "8080:80"),
-            (port("x:1:2").unwrap_err(), "8080:80"),
-            (network("lan").unwrap_err(), "isolated"),
-        ] {
-            assert!(said.contains(wrong), "{said}");
-        }
-        assert_eq!(port("[::1]::80").unwrap().host, None);
+    fn flags_come_over_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("session.toml");
+        let text = r#"
+            backend = "mock"
+            image = "old"
+            command = ["a", "b"]
+            restart = "always"
+            tty = true
+            ports = [{ container = 80 }]
+            [env]
+            A = "1"
+            B = "2"
+            [resources]
+            memory = "64MiB"
+            cpus = 2
+            [options]
+            x = 1
+        "#;
+        std::fs::write(&file, text).unwrap();
+        let line = format!("-f {} --image new -e B=3 -p 81 --memory 32MiB --restart never -o y=2", file.display());
+        let spec = spec(&line);
+        assert_eq!((spec.backend.as_str(), spec.image.as_deref(), spec.tty), ("mock", Some("new"), true));
+        assert_eq!(spec.command, ["a", "b"]);
+        let env: Vec<_> = spec.env.iter().map(|(key, value)| (key.as_str(), value.reveal())).collect();
+        assert_eq!(env, [("A", "1"), ("B", "3")]);
+        let ports: Vec<_> = spec.ports.iter().map(|port| port.container).collect();
+        assert_eq!((ports, spec.restart), (vec![80, 81], RestartPolicy::Never));
+        assert_eq!(spec.resources.memory, Some("32MiB".parse().unwrap()));
+        assert_eq!(spec.resources.cpus, Some("2".parse().unwrap()));
+        assert_eq!(serde_json::Value::Object(spec.options), json!({"x": 1, "y": 2}));
+    }
+
+    #[test]
+    fn an_option_cannot_be_given_in_two_ways() {
+        let line = ["run", "-b", "mock", "--privileged", "--option", "privileged=false"];
+        let refused = Line::try_parse_from(line).unwrap().run.spec().unwrap_err();
+        assert!(refused.to_string().contains("--privileged"), "{refused}");
     }
 }

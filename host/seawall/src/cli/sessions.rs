@@ -284,7 +284,7 @@ impl Wait {
 }
 
 /// The exit code of one that is over.
-fn ended(session: &Session) -> Result<u8, Failure> {
+pub(super) fn ended(session: &Session) -> Result<u8, Failure> {
     match (session.exit.as_ref().and_then(Exit::shell_code), session.state) {
         (Some(code), _) => Ok(code),
         // It was stopped before it ever ran.

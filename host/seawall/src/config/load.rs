@@ -69,17 +69,22 @@ impl Document {
 
     /// Where the deepest of `keys` that the file has stands.
     pub(super) fn place(&self, keys: &[&str]) -> Option<Place> {
-        let root = toml::de::DeTable::parse(&self.text).ok()?;
-        let mut table = root.get_ref();
-        let mut start = None;
-        for key in keys {
-            let Some((name, value)) = table.iter().find(|(name, _)| name.get_ref() == key) else { break };
-            start = Some(name.span().start);
-            let Some(inner) = value.get_ref().as_table() else { break };
-            table = inner;
-        }
-        start.map(|byte| Place::of(&self.text, byte))
+        place_of(&self.text, keys)
     }
+}
+
+/// Where the deepest of `keys` that a text has stands.
+pub(crate) fn place_of(text: &str, keys: &[&str]) -> Option<Place> {
+    let root = toml::de::DeTable::parse(text).ok()?;
+    let mut table = root.get_ref();
+    let mut start = None;
+    for key in keys {
+        let Some((name, value)) = table.iter().find(|(name, _)| name.get_ref() == key) else { break };
+        start = Some(name.span().start);
+        let Some(inner) = value.get_ref().as_table() else { break };
+        table = inner;
+    }
+    start.map(|byte| Place::of(text, byte))
 }
 
 const MAX_BYTES: u64 = 1 << 20;

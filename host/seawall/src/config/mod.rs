@@ -25,10 +25,10 @@ mod written;
 
 pub(crate) use backends::PluginSource;
 pub(crate) use effective::Effective;
-pub(crate) use error::{ConfigError, nearest, suggest};
+pub(crate) use error::{ConfigError, Place, nearest, suggest};
 pub(crate) use example::example;
 pub(crate) use file::{LogFormat, ShutdownMode};
-pub(crate) use load::Document;
+pub(crate) use load::{Document, place_of};
 pub(crate) use paths::default_socket;
 pub(crate) use settings::{Backend, Log, Overrides, Settings};
 pub(crate) use variables::{FLAGS, of_environment};

@@ -9,6 +9,8 @@ mod bulkhead;
 #[cfg(test)]
 mod cache;
 #[cfg(test)]
+mod commands;
+#[cfg(test)]
 mod compiler;
 #[cfg(test)]
 mod config;

@@ -67,6 +67,7 @@ fn part(path: &str) -> Result<Value> {
         "stop_signal" => json!({"stop_signal": "SIGINT"}),
         "stop_grace" => json!({"stop_grace": "2500ms"}),
         "restart" => json!({"restart": "on-failure:3"}),
+        "auto_remove" => json!({"auto_remove": true}),
         "health_check.disabled" => json!({"health_check": "disabled"}),
         "health_check.command.command" => check(json!({})),
         "health_check.command.interval" => check(json!({"interval": "11s"})),
