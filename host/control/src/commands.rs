@@ -214,6 +214,7 @@ impl Core {
             started_at: None,
             finished_at: None,
             restart_at: None,
+            restarted: Vec::new(),
             reason: None,
         }
     }
@@ -307,7 +308,7 @@ pub(crate) fn start(draft: &mut Draft, health: BackendHealth, error: Option<Stri
     if draft.record.state.is_final() || draft.record.state == SessionState::Restarting {
         usable(draft.record.backend(), health, error)?;
         draft.record.desired = Desired::Running;
-        draft.record.failures = 0;
+        draft.forgive();
         draft.next_incarnation();
     }
     Ok(())

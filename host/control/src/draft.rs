@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seawall_backend::Error;
-use seawall_model::{Desired, Health, Incarnation, Key, RestartPolicy, SessionState, Signal, Timestamp};
+use seawall_model::{Desired, Health, Incarnation, Key, SessionState, Signal, Timestamp};
 use seawall_store::{Act, Event, Intent, SessionRecord, Write};
 
 use crate::ControlConfig;
@@ -171,16 +171,6 @@ impl Draft {
     /// It is ended for being unhealthy, and will be started again.
     pub(crate) fn ends_unhealthy(&self) -> bool {
         self.record.desired == Desired::Running && matches!(self.open(), Some(Act::Stop { .. }))
-    }
-
-    /// The restart policy starts it again after one more failure.
-    pub(crate) fn comes_back(&self, context: &Context<'_>) -> bool {
-        let before = if self.marks.healthy_for >= context.config.healthy_uptime { 0 } else { self.record.failures };
-        match self.record.spec.restart {
-            RestartPolicy::Never => false,
-            RestartPolicy::OnFailure { max } => max.is_none_or(|max| before < max),
-            RestartPolicy::Always => true,
-        }
     }
 }
 

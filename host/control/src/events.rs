@@ -47,6 +47,8 @@ kinds! {
     SessionLost = "session.lost",
     /// The restart policy will start it again.
     SessionRestarting = "session.restarting",
+    /// The restart policy has no more starts for it.
+    SessionGaveUp = "session.gave_up",
     /// An act failed and will be tried again.
     SessionRetrying = "session.retrying",
     /// Its health check passes again.

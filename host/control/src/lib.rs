@@ -50,6 +50,7 @@ mod observe;
 mod once;
 mod orphans;
 mod plan;
+mod policy;
 mod probe;
 mod probe_run;
 mod prober;

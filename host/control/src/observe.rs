@@ -6,6 +6,7 @@ use seawall_store::Act;
 
 use crate::draft::{Context, Draft, Marks, is_live};
 use crate::events::{Kind, of_session};
+use crate::policy::in_words;
 use crate::probe::{Fault, Verdict, beginning};
 
 /// The answer changes nothing that is known: most answers of most sweeps.
@@ -119,11 +120,11 @@ fn ended(session: &mut Draft, mut exit: Exit, context: &Context<'_>) {
     session.record.exit = Some(exit);
     tell(session, kind, message, context);
     if asked {
-        session.record.failures = 0;
+        session.forgive();
         return;
     }
     if again {
-        session.record.failures = 0;
+        session.forgive();
         let message = format!("incarnation {} follows, as was asked for", session.record.incarnation + 1);
         tell(session, Kind::SessionRestarting, message, context);
         session.next_incarnation();
@@ -133,7 +134,7 @@ fn ended(session: &mut Draft, mut exit: Exit, context: &Context<'_>) {
     let uptime = session.record.started_at.map(|started| finished_at.since(started)).unwrap_or_default();
     // One that runs for hours and is never healthy has not done well.
     let did_well = if unhealthy { session.marks.healthy_for } else { uptime };
-    if did_well >= context.config.healthy_uptime {
+    if did_well >= session.reset_after(context) {
         session.record.failures = 0;
     }
     // With `always` an end with 0 counts too: it is what the backoff and its reset go by.
@@ -176,22 +177,35 @@ fn classify(exit: &Exit, asked: bool, unhealthy: bool) -> (SessionState, Kind) {
 }
 
 fn restart(session: &mut Draft, failed: bool, ended: String, context: &Context<'_>) {
-    let failures = session.record.failures;
-    let again = match session.record.spec.restart {
+    let (failures, policy) = (session.record.failures, session.record.spec.restart);
+    let again = match policy {
         RestartPolicy::Never => false,
         RestartPolicy::OnFailure { max } => failed && max.is_none_or(|max| failures <= max),
         RestartPolicy::Always => true,
     };
-    if again {
-        let delay = context.config.restart.delay(failures, context.jitter);
-        session.record.state = SessionState::Restarting;
-        session.record.restart_at = Some(context.now + delay);
-        session.record.reason = Some(ended);
-        let message = format!("incarnation {} follows in {} ms", session.record.incarnation + 1, delay.as_millis());
-        tell(session, Kind::SessionRestarting, message, context);
-    } else if let (true, RestartPolicy::OnFailure { max: Some(max) }) = (failed, session.record.spec.restart) {
-        session.record.reason =
-            Some(format!("it failed {failures} times in a row, and on-failure:{max} allows {max} restarts"));
+    let budget = session.record.spec.restart_budget.filter(|_| session.budget_left(context.now) == Some(0));
+    match (again, budget, policy) {
+        (true, None, _) => {
+            let delay = session.backoff(context).delay(failures, context.jitter);
+            session.spend(context.now);
+            session.record.state = SessionState::Restarting;
+            session.record.restart_at = Some(context.now + delay);
+            session.record.reason = Some(ended);
+            let message = format!("incarnation {} follows in {} ms", session.record.incarnation + 1, delay.as_millis());
+            tell(session, Kind::SessionRestarting, message, context);
+        }
+        (true, Some(budget), _) => {
+            let budget = in_words(budget);
+            let reason = format!("{ended}; it is not started again, since its budget of {budget} is used up");
+            tell(session, Kind::SessionGaveUp, reason.clone(), context);
+            session.record.reason = Some(reason);
+        }
+        (false, _, RestartPolicy::OnFailure { max: Some(max) }) if failed => {
+            let reason = format!("it failed {failures} times in a row, and on-failure:{max} allows {max} restarts");
+            tell(session, Kind::SessionGaveUp, reason.clone(), context);
+            session.record.reason = Some(reason);
+        }
+        (false, ..) => {}
     }
 }
 

@@ -101,7 +101,7 @@ fn wanted_running(session: &Draft, context: &Context<'_>) -> Action {
         SessionState::Created if session.marks.missing => Action::Rest,
         SessionState::Created => Action::Start,
         SessionState::Restarting => match session.record.restart_at {
-            Some(at) if ahead(at, context.config.restart.most, context) => Action::WaitUntil(at),
+            Some(at) if ahead(at, session.backoff(context).most, context) => Action::WaitUntil(at),
             _ => Action::Next,
         },
         SessionState::Running | SessionState::Paused => match session.open() {

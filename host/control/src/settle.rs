@@ -129,7 +129,7 @@ pub(crate) fn advance(session: &mut Draft, context: &Context<'_>) -> Step {
                 session.record.health = Health::Unknown;
                 session.record.restart_at = None;
                 session.record.reason = None;
-                session.record.failures = 0;
+                session.forgive();
                 session.intent = None;
                 tell(session, Kind::SessionStopped, "it will not be started again".to_owned(), context);
             }

@@ -9,7 +9,7 @@ use seawall_backend::breaker::BreakerState;
 use seawall_backend::quarantine::Quarantined;
 use seawall_backend::{BulkheadStatus, ExecutionBackend as _};
 use seawall_model::{
-    BackendName, CheckResult, Desired, Exit, Health, Incarnation, RestartPolicy, SessionId, SessionName, SessionState,
+    BackendName, CheckResult, Desired, Exit, Health, Incarnation, RestartBudget, RestartPolicy, SessionId, SessionName, SessionState,
     Timestamp, TraceId,
 };
 use seawall_store::{Act, SessionRecord};
@@ -165,6 +165,12 @@ pub struct Restart {
     /// Failures that it still allows. Absent: any number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<u32>,
+    /// What bounds its starts besides. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<RestartBudget>,
+    /// Starts that the budget has left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_left: Option<u32>,
     /// When the next start is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
@@ -274,7 +280,7 @@ fn explain(cell: &Cell, backend: Option<&Backend>, now: Timestamp) -> Why {
         last_check: None,
         retry: (marks.attempts > 0 || at.is_some()).then_some(Retry { failed: marks.attempts, at }),
         exit: record.exit.clone(),
-        restart: restart(record),
+        restart: restart(record, now),
         quarantine: known.iter().flat_map(|known| known.bulkhead.quarantine.clone()).collect(),
         backend: WhyBackend { name: record.backend().clone(), known },
         errors: cell.errors.iter().cloned().collect(),
@@ -283,13 +289,22 @@ fn explain(cell: &Cell, backend: Option<&Backend>, now: Timestamp) -> Why {
     why
 }
 
-fn restart(record: &SessionRecord) -> Restart {
+fn restart(record: &SessionRecord, now: Timestamp) -> Restart {
     let policy = record.spec.restart;
     let left = match policy {
         RestartPolicy::OnFailure { max: Some(max) } => Some(max.saturating_sub(record.failures)),
         RestartPolicy::Never | RestartPolicy::Always | RestartPolicy::OnFailure { max: None } => None,
     };
-    Restart { policy, restarts: record.restarts, failures: record.failures, left, at: record.restart_at }
+    let budget = record.spec.restart_budget;
+    Restart {
+        policy,
+        restarts: record.restarts,
+        failures: record.failures,
+        left,
+        budget,
+        budget_left: budget.map(|budget| crate::policy::left(budget, &record.restarted, now)),
+        at: record.restart_at,
+    }
 }
 
 /// The first link from the outside in that holds it up.

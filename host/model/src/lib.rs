@@ -8,6 +8,7 @@ mod health;
 mod id;
 mod redact;
 mod redactor;
+mod restart;
 #[cfg(feature = "schema")]
 pub mod schema;
 mod session;
@@ -24,11 +25,12 @@ pub use health::{ExecCheck, HealthCheck, HealthCommand, HttpCheck, Probe, ProbeC
 pub use id::{BackendName, Incarnation, InvalidName, SessionId, SessionName, StoreId};
 pub use redact::Secret;
 pub use redactor::Redactor;
+pub use restart::{RestartBackoff, RestartBudget, RestartPolicy};
 pub use session::{Desired, Session, SessionState};
 pub use signal::{InvalidSignal, Signal};
 pub use spec::{
-    Attachment, InvalidSpec, LogLimits, Mount, MountSource, Network, Port, Problem, Protocol, Resources, RestartPolicy,
-    SessionSpec, Ulimit,
+    Attachment, InvalidSpec, LogLimits, Mount, MountSource, Network, Port, Problem, Protocol, Resources, SessionSpec,
+    Ulimit,
 };
 pub use status::{
     CheckResult, CommandEnd, ExecOptions, Found, Health, Inspection, Key, LogOptions, Page, Report, State, Status,

@@ -5,12 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use crate::{BackendName, Cpus, HealthCheck, Probes, Secret, SessionName, Signal, Size, health};
+use crate::{
+    BackendName, Cpus, HealthCheck, Probes, RestartBackoff, RestartBudget, RestartPolicy, Secret, SessionName, Signal,
+    Size, health, restart,
+};
 
 /// What a session is asked to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,6 +76,12 @@ pub struct SessionSpec {
     /// What happens when it ends by itself.
     #[serde(default)]
     pub restart: RestartPolicy,
+    /// How long it waits before that. What is absent is the daemon's own, `[control]`.
+    #[serde(default, skip_serializing_if = "RestartBackoff::is_empty")]
+    pub restart_backoff: RestartBackoff,
+    /// How often that may happen. Absent: as often as the policy says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_budget: Option<RestartBudget>,
     /// It is removed, workload and record, once it has run and is over for good. Default no.
     #[serde(default, skip_serializing_if = "is_false")]
     pub auto_remove: bool,
@@ -127,6 +135,8 @@ impl SessionSpec {
             stop_signal: None,
             stop_grace: None,
             restart: RestartPolicy::default(),
+            restart_backoff: RestartBackoff::default(),
+            restart_budget: None,
             auto_remove: false,
             health_check: None,
             restart_unhealthy: false,
@@ -223,6 +233,7 @@ impl SessionSpec {
                 refuse(format!("ports[{at}].container"), "a port from 1 to 65535");
             }
         }
+        restart::check(self, &mut refuse);
         health::check(self, &mut refuse);
         if self.stop_grace.is_some_and(|grace| grace > MAX_GRACE) {
             refuse("stop_grace".to_owned(), "at most 1 h");
@@ -300,61 +311,6 @@ impl fmt::Display for InvalidSpec {
             write!(f, "{separator}{}: {}", problem.field, problem.message)?;
         }
         Ok(())
-    }
-}
-
-/// What happens when a session ends by itself. Written `never`, `on-failure`, `on-failure:5` or `always`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum RestartPolicy {
-    /// It stays as it ended.
-    #[default]
-    Never,
-    /// Another incarnation unless it ended with 0.
-    OnFailure {
-        /// At most this many in a row; `None` is no bound.
-        max: Option<u32>,
-    },
-    /// Another incarnation however it ended.
-    Always,
-}
-
-impl FromStr for RestartPolicy {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            None if text == "never" || text == "no" => Ok(Self::Never),
-            None if text == "on-failure" => Ok(Self::OnFailure { max: None }),
-            None if text == "always" => Ok(Self::Always),
-            Some(("on-failure", max)) => match max.parse() {
-                Ok(max) if max > 0 => Ok(Self::OnFailure { max: Some(max) }),
-                _ => Err(format!("{max:?} is no number of restarts: write on-failure:5")),
-            },
-            _ => Err(format!("{text:?} is no restart policy: write never, on-failure, on-failure:5 or always")),
-        }
-    }
-}
-
-impl fmt::Display for RestartPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Never => f.write_str("never"),
-            Self::OnFailure { max: None } => f.write_str("on-failure"),
-            Self::OnFailure { max: Some(max) } => write!(f, "on-failure:{max}"),
-            Self::Always => f.write_str("always"),
-        }
-    }
-}
-
-impl Serialize for RestartPolicy {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for RestartPolicy {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -614,15 +570,5 @@ mod tests {
             fields(serde_json::json!([{"name": "a"}, {"name": "../x"}, {"name": "a", "aliases": [""]}])),
             ["network.named[1].name", "network.named[2].name", "network.named[2].aliases"]
         );
-    }
-
-    #[test]
-    fn restart_policies_read_back() {
-        for text in ["never", "on-failure", "on-failure:3", "always"] {
-            assert_eq!(text.parse::<RestartPolicy>().unwrap().to_string(), text);
-        }
-        for bad in ["", "sometimes", "on-failure:0", "on-failure:-1", "on-failure:x", "always:3"] {
-            assert!(bad.parse::<RestartPolicy>().is_err(), "{bad}");
-        }
     }
 }

@@ -148,6 +148,11 @@ pub const SPEC: &[Field] = &[
     field("stop_signal", "name or number, 1 to 64; process: to 31", "TERM", Out("Config.StopSignal"), Host, Host),
     field("stop_grace", "time, up to 1 h", "10 s", Out("Config.StopTimeout, whole seconds"), Host, Host),
     host("restart", "never, on-failure, on-failure:N, always", "never"),
+    host("restart_backoff.first", "time, 10 ms to 1 d", "`[control.restart]`: 1 s"),
+    host("restart_backoff.most", "time, 10 ms to 1 d", "`[control.restart]`: 5 min"),
+    host("restart_backoff.reset", "time, up to 1 d", "`[control] healthy-uptime`: 10 s"),
+    host("restart_budget.restarts", "1 to 100", "no budget"),
+    host("restart_budget.within", "time, 1 s to 30 d", "must be given"),
     host("auto_remove", "yes or no; removed once it has run and is over for good", "no"),
     field("health_check.disabled", "word", "docker: the image's check", Out("Config.Healthcheck.Test"), Host, Host),
     field(

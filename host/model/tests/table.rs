@@ -9,7 +9,7 @@ mod tests {
     use seawall_model::table::{PROBE, SPEC, markdown};
     use seawall_model::{
         Attachment, ExecCheck, HealthCheck, HealthCommand, HttpCheck, LogLimits, Mount, MountSource, Network, Port,
-        Probe, ProbeCheck, Probes, Protocol, Resources, RestartPolicy, Secret, SessionSpec, Signal, Size, TcpCheck,
+        Probe, ProbeCheck, Probes, Protocol, Resources, RestartBackoff, RestartBudget, RestartPolicy, Secret, SessionSpec, Signal, Size, TcpCheck,
         Ulimit,
     };
     use serde_json::Value;
@@ -58,6 +58,7 @@ mod tests {
         let options: serde_json::Map<_, _> = [("a".to_owned(), Value::from(1))].into_iter().collect();
         let mount = |source| Mount { source, target: "/t".to_owned(), read_only: true, options: options.clone() };
         let [exec, http, tcp] = checks().map(|check| Some(probe(check)));
+        let second = Some(Duration::from_secs(1));
         SessionSpec {
             backend: "docker".parse().unwrap(),
             name: Some("name".parse().unwrap()),
@@ -87,6 +88,8 @@ mod tests {
             stop_signal: Some(Signal::from_number(2).unwrap()),
             stop_grace: Some(Duration::from_secs(1)),
             restart: RestartPolicy::Always,
+            restart_backoff: RestartBackoff { first: second, most: second, reset: second },
+            restart_budget: Some(RestartBudget { restarts: 1, within: Duration::from_secs(1) }),
             auto_remove: true,
             health_check: Some(health_check),
             restart_unhealthy: true,

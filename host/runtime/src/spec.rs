@@ -32,6 +32,8 @@ pub(crate) fn to_guest(key: &Key, name: &SessionName, spec: &SessionSpec) -> wit
         stop_signal,
         stop_grace,
         restart: _,
+        restart_backoff: _,
+        restart_budget: _,
         auto_remove: _,
         health_check,
         restart_unhealthy: _,

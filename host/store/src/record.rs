@@ -45,6 +45,8 @@ pub struct SessionRecord {
     pub finished_at: Option<Timestamp>,
     /// When the restart policy's next start is due, while `Restarting`.
     pub restart_at: Option<Timestamp>,
+    /// When the restart policy decided on its last starts, oldest first, as many as its budget has; none without one.
+    pub restarted: Vec<Timestamp>,
     /// Why it is as it is, where a word is not enough.
     pub reason: Option<String>,
 }

@@ -59,6 +59,8 @@ struct Status {
     finished_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     restart_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    restarted: Vec<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -97,6 +99,7 @@ fn session_row(record: SessionRecord) -> Result<SessionRow, Error> {
         started_at: record.started_at,
         finished_at: record.finished_at,
         restart_at: record.restart_at,
+        restarted: record.restarted.clone(),
         reason: record.reason.clone(),
     };
     let status = json(&status, what)?;
@@ -157,6 +160,7 @@ fn session(row: &SqliteRow) -> Result<SessionRecord, BadRow> {
         started_at: status.started_at,
         finished_at: status.finished_at,
         restart_at: status.restart_at,
+        restarted: status.restarted,
         reason: status.reason,
     })
 }

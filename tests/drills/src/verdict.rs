@@ -192,6 +192,7 @@ mod tests {
             started_at: None,
             finished_at: None,
             restart_at: None,
+            restarted: Vec::new(),
             reason: None,
         })
     }

@@ -53,6 +53,7 @@ fn record(spec: SessionSpec) -> SessionRecord {
         started_at: None,
         finished_at: None,
         restart_at: None,
+        restarted: Vec::new(),
         reason: None,
     }
 }

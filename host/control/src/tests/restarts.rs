@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use seawall_backend::Error;
-use seawall_model::SessionState;
+use seawall_model::{RestartBackoff, RestartBudget, SessionSpec, SessionState};
 
 use super::fake::{Chaos, Plans};
 use super::house::{House, code, restarting, spec};
@@ -57,6 +57,69 @@ async fn the_backoff_grows_and_a_healthy_uptime_begins_it_anew() {
     let from = house.control.session(&session.id).unwrap().restarts;
     house.when(&session.id, |session| session.restarts >= from + 3).await;
     assert_eq!(failures(&house), 1);
+    house.done().await;
+}
+
+fn bounded(policy: &str, restarts: u32, within: Duration) -> SessionSpec {
+    SessionSpec { restart_budget: Some(RestartBudget { restarts, within }), ..restarting(policy) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_bounds_the_restarts_of_every_policy_also_of_one_that_does_well() {
+    let hour = Duration::from_secs(3600);
+    for policy in ["always", "on-failure", "on-failure:50"] {
+        let house = House::new().await;
+        // Long enough for the failures in a row to begin anew each time.
+        house.fake.plan(fails_after(Duration::from_secs(60)));
+        let session = house.control.create(bounded(policy, 3, hour)).await.unwrap();
+        let failed = house.until(&session.id, SessionState::Failed).await;
+        assert_eq!((failed.incarnation, failed.restarts), (4, 3), "{policy}");
+        assert!(failed.reason.unwrap().contains("budget of 3 restarts within 1h is used up"), "{policy}");
+        house.told("session.gave_up", 1).await;
+        let why = house.control.why(&session.id).unwrap().restart;
+        assert_eq!((why.budget_left, why.at), (Some(0), None));
+
+        // A user's hand begins it anew, and it is kept over a restart of the daemon.
+        house.control.start_session(&session.id).await.unwrap();
+        house.when(&session.id, |session| session.restarts == 5 && session.state == SessionState::Running).await;
+        house.control.shutdown(crate::Shutdown::Leave, Duration::from_secs(60)).await.unwrap();
+        house.store.close().await;
+        let house = house.again(crate::ControlConfig::default()).await;
+        assert_eq!(house.control.why(&session.id).unwrap().restart.budget_left, Some(1), "{policy}");
+        house.until(&session.id, SessionState::Failed).await;
+        assert_eq!(house.control.session(&session.id).unwrap().restarts, 6);
+        house.done().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_is_of_any_time_that_is_as_long_and_not_for_ever() {
+    let house = House::new().await;
+    house.fake.plan(fails_after(Duration::from_secs(60)));
+    let session = house.control.create(bounded("always", 3, Duration::from_secs(120))).await.unwrap();
+    // Two in two minutes at the most, and so it goes on.
+    house.when(&session.id, |session| session.restarts >= 12).await;
+    house.done().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_has_its_own_backoff_and_its_own_time_to_do_well() {
+    let house = House::new().await;
+    house.fake.plan(fails_after(Duration::from_millis(10)));
+    let second = Duration::from_secs(1);
+    let backoff = RestartBackoff { first: Some(10 * second), most: Some(10 * second), reset: None };
+    let slow = SessionSpec { restart_backoff: backoff, ..restarting("on-failure:40") };
+    let begun = tokio::time::Instant::now();
+    let session = house.control.create(slow).await.unwrap();
+    house.until(&session.id, SessionState::Failed).await;
+    // Forty delays, each drawn between nothing and ten seconds; the daemon's own would be many times that.
+    assert!(begun.elapsed() > 40 * second && begun.elapsed() < 400 * second, "{:?}", begun.elapsed());
+
+    house.fake.plan(fails_after(3 * second));
+    let quick = RestartBackoff { first: Some(second / 100), most: Some(second / 100), reset: Some(2 * second) };
+    let well = SessionSpec { restart_backoff: quick, ..restarting("on-failure:1") };
+    let session = house.control.create(well).await.unwrap();
+    house.when(&session.id, |session| session.restarts >= 5).await;
     house.done().await;
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use seawall_model::{
-    HealthCheck, Mount, MountSource, Network, Probe, ProbeCheck, Session, SessionSpec, Signal, Timestamp,
+    HealthCheck, Mount, MountSource, Network, Probe, ProbeCheck, RestartBackoff, Session, SessionSpec, Signal, Timestamp,
 };
 
 use super::fields::{FIELDS, value};
@@ -118,7 +118,7 @@ fn describe(session: &Session) -> String {
         ("stdin", spec.stdin.then(|| "kept open".to_owned())),
         ("init", yes(spec.init)),
         ("stop", Some(stop(spec))),
-        ("restart", Some(spec.restart.to_string())),
+        ("restart", Some(restart(spec))),
         ("removed", yes(spec.auto_remove).map(|_| "by itself, once it is over for good".to_owned())),
         ("health check", given(health_check(spec))),
         ("startup", spec.probes.startup.as_ref().map(probe)),
@@ -134,6 +134,15 @@ fn network(network: &Network) -> String {
         Network::Named(attachments) => attachments.iter().map(|of| of.name.as_str()).collect::<Vec<_>>().join(", "),
         other => word(other),
     }
+}
+
+fn restart(spec: &SessionSpec) -> String {
+    let RestartBackoff { first, most, reset } = spec.restart_backoff;
+    let part = |words: &str, value: Option<Duration>| value.map(|value| format!(", {words} {}", duration(value)));
+    let budget = spec.restart_budget;
+    let budget = budget.map(|budget| format!(", at most {} within {}", budget.restarts, duration(budget.within)));
+    let parts = [part("first after", first), part("never later than", most), part("anew after", reset), budget];
+    std::iter::once(spec.restart.to_string()).chain(parts.into_iter().flatten()).collect()
 }
 
 fn stop(spec: &SessionSpec) -> String {
@@ -221,7 +230,9 @@ mod tests {
             "resources": {"memory": "64MiB", "cpus": 1.5, "processes": 9,
                           "ulimits": [{"name": "nofile", "soft": 1, "hard": 2}]},
             "network": "isolated", "ports": [{"container": 80, "host": 8080}], "tty": true, "stdin": true, "init": true,
-            "stop_signal": "SIGINT", "stop_grace": "3s", "restart": "on-failure:2", "auto_remove": true,
+            "stop_signal": "SIGINT", "stop_grace": "3s", "restart": "on-failure:2",
+            "restart_backoff": {"first": "1s", "most": "1m", "reset": "1h"},
+            "restart_budget": {"restarts": 5, "within": "10m"}, "auto_remove": true,
             "health_check": {"command": {"command": ["true"]}}, "restart_unhealthy": true,
             "probes": {"liveness": {"check": {"tcp": {"port": 80}}}}, "logs": {"max_size": "1MiB", "max_files": 2},
             "options": {"privileged": true},

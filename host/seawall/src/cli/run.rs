@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use seawall_model::{
-    BackendName, Cpus, HealthCheck, HealthCommand, Mount, Network, Port, Probe, Probes, RestartPolicy, Secret, Session, SessionName, SessionSpec, SessionState, Signal, Size, Ulimit,
+    BackendName, Cpus, HealthCheck, HealthCommand, Mount, Network, Port, Probe, Probes, RestartBudget, RestartPolicy, Secret, Session, SessionName, SessionSpec, SessionState, Signal, Size, Ulimit,
 };
 use serde_json::json;
 
@@ -14,7 +14,7 @@ use super::attach::Attached;
 use super::probe::probe;
 use super::session_file::{SessionFile, variables};
 use super::sessions::seconds;
-use super::values::{mount, network, port, tmpfs, ulimit, volume};
+use super::values::{mount, network, port, restart_backoff, restart_budget, tmpfs, ulimit, volume};
 use super::{Global, printable, say};
 use crate::api::Until;
 use crate::client::{Client, POLL};
@@ -93,6 +93,15 @@ pub(crate) struct Run {
     /// What happens when it ends by itself. Default: never
     #[arg(long, value_name = "never|on-failure[:N]|always")]
     restart: Option<RestartPolicy>,
+    /// How long it waits before that: from about this after the first failure, doubling with each, up to the second
+    #[arg(long, value_name = "FIRST[..MOST]", value_parser = restart_backoff)]
+    restart_backoff: Option<(Duration, Option<Duration>)>,
+    /// One that ran for so long begins the backoff and the count of on-failure:N anew
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    restart_reset: Option<Duration>,
+    /// How often it may be started again within such a time, however well it did
+    #[arg(long, value_name = "NUMBER/DURATION", value_parser = restart_budget)]
+    restart_budget: Option<RestartBudget>,
     /// What a polite stop begins with
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<Signal>,
@@ -261,6 +270,12 @@ impl Run {
         spec.stop_signal = self.stop_signal.or(spec.stop_signal);
         spec.stop_grace = self.stop_grace.or(spec.stop_grace);
         spec.restart = self.restart.unwrap_or(spec.restart);
+        let backoff = &mut spec.restart_backoff;
+        if let Some((first, most)) = self.restart_backoff {
+            (backoff.first, backoff.most) = (Some(first), most.or(backoff.most));
+        }
+        backoff.reset = self.restart_reset.or(backoff.reset);
+        spec.restart_budget = self.restart_budget.or(spec.restart_budget);
         spec.auto_remove |= self.rm;
         let health_check = match self.health_cmd {
             Some(command) => Some(HealthCheck::Command(HealthCommand {
@@ -389,7 +404,7 @@ mod tests {
         let spec = spec(
             "-b docker --name web --image busybox --env A=1=2 --label k=v --user 1:2 --workdir /w --hostname h \
              --memory 64MiB --cpus 1.5 --processes 9 --ulimit nofile=10:20 -v /srv:/data:rw -v cache:/cache \
-             --mount type=bind,source=/etc,target=/c --tmpfs /tmp:1MiB --network isolated -p 127.0.0.1:8080:80/tcp -p 53/udp --restart on-failure:3 \
+             --mount type=bind,source=/etc,target=/c --tmpfs /tmp:1MiB --network isolated -p 127.0.0.1:8080:80/tcp -p 53/udp --restart on-failure:3 --restart-backoff 1s..1m --restart-reset 1h --restart-budget 5/10m \
              --stop-signal INT --stop-grace 3s --health-cmd true --health-start-interval 1s --health-retries 2 --restart-unhealthy \
              --startup tcp:80 --readiness http:80/ready --liveness exec:true,interval=5s --log-max-size 1MiB \
              --log-max-files 2 --tty --stdin --init --rm --entrypoint /run --read-only --cap-add NET_ADMIN --cap-drop ALL \

@@ -1,8 +1,9 @@
 //! Values of `run`'s flags, written as in Docker.
 
 use std::str::FromStr as _;
+use std::time::Duration;
 
-use seawall_model::{Mount, MountSource, Network, Port, Protocol, Ulimit};
+use seawall_model::{Mount, MountSource, Network, Port, Protocol, RestartBudget, Ulimit};
 
 pub(super) fn ulimit(text: &str) -> Result<Ulimit, String> {
     let refuse = || format!("{text:?} is no limit: write nofile=1024 or nofile=1024:4096");
@@ -104,6 +105,24 @@ pub(super) fn port(text: &str) -> Result<Port, String> {
     Ok(Port { container, host, address, protocol })
 }
 
+/// `1s`, or `1s..5m` with what it grows to.
+pub(super) fn restart_backoff(text: &str) -> Result<(Duration, Option<Duration>), String> {
+    let (first, most) = text.split_once("..").map_or((text, None), |(first, most)| (first, Some(most)));
+    let wrong = |_| format!("{text:?} is no backoff: write 1s, or 1s..5m");
+    let most = most.map(humantime::parse_duration).transpose().map_err(wrong)?;
+    Ok((humantime::parse_duration(first).map_err(wrong)?, most))
+}
+
+/// `5/10m`.
+pub(super) fn restart_budget(text: &str) -> Result<RestartBudget, String> {
+    let refuse = || format!("{text:?} is no budget: write 5/10m for five restarts within ten minutes");
+    let (restarts, within) = text.split_once('/').ok_or_else(refuse)?;
+    Ok(RestartBudget {
+        restarts: restarts.parse().map_err(|_| refuse())?,
+        within: humantime::parse_duration(within).map_err(|_| refuse())?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +137,11 @@ mod tests {
             (port("80/sctp").unwrap_err(), "8080:80"),
             (port("x:1:2").unwrap_err(), "8080:80"),
             (network("lan").unwrap_err(), "isolated"),
+            (restart_backoff("soon").unwrap_err(), "1s..5m"),
+            (restart_backoff("1s..").unwrap_err(), "1s..5m"),
+            (restart_budget("5").unwrap_err(), "5/10m"),
+            (restart_budget("-1/10m").unwrap_err(), "5/10m"),
+            (restart_budget("5/soon").unwrap_err(), "5/10m"),
         ] {
             assert!(said.contains(wrong), "{said}");
         }

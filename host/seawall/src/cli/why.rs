@@ -126,10 +126,13 @@ fn retry(retry: &Retry, now: Timestamp) -> String {
 }
 
 fn restart(restart: &Restart, now: Timestamp) -> String {
-    let Restart { policy, restarts, failures, left, at } = restart;
+    let Restart { policy, restarts, failures, left, budget, budget_left, at } = restart;
+    let budget = budget.zip(*budget_left).map_or_else(String::new, |(budget, left)| {
+        format!(", {left} left of {} within {}", budget.restarts, humantime::format_duration(budget.within))
+    });
     let left = left.map_or_else(String::new, |left| format!(", {left} left"));
     let due = at.map_or_else(String::new, |at| format!(", next in {}", age(at, now)));
-    format!("{policy}: {restarts} so far, {failures} failures in a row{left}{due}")
+    format!("{policy}: {restarts} so far, {failures} failures in a row{left}{budget}{due}")
 }
 
 /// A breaker in one line.
@@ -207,7 +210,8 @@ mod tests {
             "last_check": {"at": "2026-11-22T01:00:02.000Z", "code": 1, "output": "no route"},
             "retry": {"failed": 2, "at": "2026-11-22T01:00:12.000Z"},
             "exit": {"code": 1, "oom": false},
-            "restart": {"policy": "on-failure:5", "restarts": 2, "failures": 2, "left": 3},
+            "restart": {"policy": "on-failure:5", "restarts": 2, "failures": 2, "left": 3,
+                "budget": {"restarts": 10, "within": "1h"}, "budget_left": 8},
             "quarantine": [{"function": "inspect", "session": "0123456789abcdef", "faults": 2, "left": "4s 1ms",
                 "reason": "trapped\u{1b}[2J"}],
             "backend": {"name": "docker", "known": {

@@ -27,6 +27,7 @@ pub(crate) fn session(name: &str) -> SessionRecord {
         started_at: Some(at),
         finished_at: None,
         restart_at: Some(at),
+        restarted: vec![at],
         reason: Some("backing off".to_owned()),
     }
 }

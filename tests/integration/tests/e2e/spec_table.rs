@@ -32,6 +32,10 @@ fn part(path: &str) -> Result<Value> {
         merge(&mut command, more);
         json!({"health_check": {"command": command}})
     };
+    let restarts = |mut more: Value| {
+        merge(&mut more, json!({"restart": "on-failure:3"}));
+        more
+    };
     let probe = |role: &str| json!({"probes": {role: {"check": {"exec": {"command": ["true"]}}}}});
     Ok(match path {
         "backend" => json!({}),
@@ -67,6 +71,11 @@ fn part(path: &str) -> Result<Value> {
         "stop_signal" => json!({"stop_signal": "SIGINT"}),
         "stop_grace" => json!({"stop_grace": "2500ms"}),
         "restart" => json!({"restart": "on-failure:3"}),
+        "restart_backoff.first" => restarts(json!({"restart_backoff": {"first": "2s"}})),
+        "restart_backoff.most" => restarts(json!({"restart_backoff": {"most": "41s"}})),
+        "restart_backoff.reset" => restarts(json!({"restart_backoff": {"reset": "51s"}})),
+        "restart_budget.restarts" => restarts(json!({"restart_budget": {"restarts": 6, "within": "7m"}})),
+        "restart_budget.within" => restarts(json!({"restart_budget": {"restarts": 6, "within": "7m"}})),
         "auto_remove" => json!({"auto_remove": true}),
         "health_check.disabled" => json!({"health_check": "disabled"}),
         "health_check.command.command" => check(json!({})),
