@@ -58,6 +58,9 @@ impl Control {
             let backend = core.backend(&entry.backend)?;
             let (health, error) = (backend.health(), backend.error());
             let_in(&backend)?;
+            if !entry.with(|cell| cell.record.state.runs()) {
+                core.readable_by(&entry).await?;
+            }
             let session = core.change(&entry, |draft, _| start(draft, health, error)).await?;
             kick(&core, &entry);
             Ok(session)
@@ -151,6 +154,7 @@ impl Core {
         can_check(&spec, &backend)?;
         usable(&spec.backend, backend.health(), backend.error())?;
         let_in(&backend)?;
+        self.readable(&spec).await?;
         let given = spec.name.is_some();
         let mut attempt = 0;
         loop {

@@ -1,5 +1,6 @@
 //! How often to look, how long to wait, how much to believe.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use seawall_model::{InvalidSpec, Problem};
@@ -47,6 +48,9 @@ pub struct ControlConfig {
     pub check: CheckConfig,
     /// Probes of one backend's sessions that are under way at one time; others wait. Default 32.
     pub probes_at_once: usize,
+    /// Directories of the host in whose files sessions may have variables (`env_from`). Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub env_files: Vec<PathBuf>,
     /// How long sessions that are over are kept. Default: for ever.
     #[serde(skip_serializing_if = "RetentionConfig::bounds_nothing")]
     pub retention: RetentionConfig,
@@ -67,6 +71,7 @@ impl Default for ControlConfig {
             retry: RETRY,
             check: CheckConfig::default(),
             probes_at_once: 32,
+            env_files: Vec::new(),
             retention: RetentionConfig::default(),
         }
     }
@@ -202,6 +207,9 @@ impl ControlConfig {
         if !(1..=1000).contains(&self.probes_at_once) {
             refuse("probes-at-once", "between 1 and 1000");
         }
+        if self.env_files.iter().any(|directory| !directory.is_absolute()) {
+            refuse("env-files", "absolute paths of directories");
+        }
         if self.retention.age.is_some_and(|age| !(LEAST_AGE..=MOST_AGE).contains(&age)) {
             refuse("retention.age", "between 1m and 10 years; leave it out to keep them for ever");
         }
@@ -232,6 +240,7 @@ mod tests {
             orphan_percent: 101,
             missing_percent: 101,
             probes_at_once: 0,
+            env_files: vec!["here".into()],
             retention: RetentionConfig { age: Some(Duration::ZERO), sessions: None },
             retry: Backoff { first: Duration::from_secs(2), most: Duration::from_secs(1) },
             ..ControlConfig::default()
@@ -246,6 +255,7 @@ mod tests {
                 "control.orphan-percent",
                 "control.missing-percent",
                 "control.probes-at-once",
+                "control.env-files",
                 "control.retention.age"
             ]
         );

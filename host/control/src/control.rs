@@ -97,6 +97,7 @@ impl Control {
             backend.run(&core);
         }
         retention::run(&core);
+        core.recall();
         let context = core.context(true);
         for entry in core.sessions.all() {
             if entry.with(|cell| plan(&cell.draft(), &context)) != Action::Rest {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seawall_backend::Error;
-use seawall_model::{Desired, Health, Incarnation, Key, SessionState, Signal, Timestamp};
+use seawall_model::{Desired, Health, Incarnation, Key, Secret, SessionState, Signal, Timestamp};
 use seawall_store::{Act, Event, Intent, SessionRecord, Write};
 
 use crate::ControlConfig;
@@ -51,6 +51,8 @@ pub(crate) struct Marks {
     pub(crate) healthy_since: Option<Timestamp>,
     /// How long it was healthy before it became unhealthy.
     pub(crate) healthy_for: Duration,
+    /// What its environment had from files; copied in the same way as the next two.
+    pub(crate) given: Arc<[Secret]>,
     /// How many read what it wrote; copied from the session's cell, which alone counts.
     pub(crate) readers: usize,
     /// Somebody is about to read what it wrote; copied in the same way.

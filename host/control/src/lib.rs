@@ -36,6 +36,7 @@ mod core;
 mod counts;
 mod departed;
 mod draft;
+mod env_files;
 mod error;
 mod events;
 mod gc;

@@ -155,7 +155,7 @@ fn plausible(at: Timestamp, session: &Draft, context: &Context<'_>) -> Timestamp
 
 /// A text about a session without its secrets.
 fn clean(session: &Draft, text: String) -> String {
-    match Redactor::of(&session.record.spec) {
+    match Redactor::of_values(session.record.spec.env.values().chain(session.marks.given.iter())) {
         Some(secrets) => secrets.clean(text),
         None => text,
     }

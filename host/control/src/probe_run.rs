@@ -34,11 +34,12 @@ pub(crate) async fn ask(
     driver: &Bulkhead<dyn ExecutionBackend>,
     key: &Key,
     spec: &SessionSpec,
+    secrets: Option<&Redactor>,
     question: &Question,
 ) -> Outcome {
     let reach = |port| seawall_model::address(spec, port).map_err(|why| Outcome::Unknown(why.to_owned()));
     let asked = match &question.check {
-        ProbeCheck::Exec(exec) => return command(driver, key, spec, exec, question.timeout).await,
+        ProbeCheck::Exec(exec) => return command(driver, key, secrets, exec, question.timeout).await,
         ProbeCheck::Http(http) => match reach(http.port) {
             Ok(address) => tokio::time::timeout(question.timeout, request(address, http)).await,
             Err(unknown) => return unknown,
@@ -56,7 +57,7 @@ pub(crate) async fn ask(
 async fn command(
     driver: &Bulkhead<dyn ExecutionBackend>,
     key: &Key,
-    spec: &SessionSpec,
+    secrets: Option<&Redactor>,
     exec: &ExecCheck,
     timeout: Duration,
 ) -> Outcome {
@@ -80,7 +81,7 @@ async fn command(
         CommandEnd::TimedOut => format!("it took longer than {}", humantime::format_duration(timeout)),
     };
     let wrote = String::from_utf8_lossy(&output).trim().to_owned();
-    let wrote = match Redactor::of(spec) {
+    let wrote = match secrets {
         Some(secrets) => secrets.clean(wrote),
         None => wrote,
     };

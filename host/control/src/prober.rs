@@ -244,13 +244,13 @@ async fn publish(
 /// asked.
 async fn probe(backend: Arc<Backend>, entry: Arc<Entry>, incarnation: Incarnation, question: Question) -> Answer {
     let answer = |outcome| Answer { session: entry.id.clone(), incarnation, role: question.role, outcome };
-    let (record, state) = entry.with(|cell| (Arc::clone(&cell.record), cell.state()));
+    let (record, secrets, state) = entry.with(|cell| (Arc::clone(&cell.record), cell.redactor(), cell.state()));
     if state != SessionState::Running {
         return answer(Some(Outcome::Unknown(format!("it was not asked, since the session is {state}"))));
     }
     let key = key(&record);
     let outcome = tokio::select! {
-        outcome = ask(&backend.driver, &key, &record.spec, &question) => Some(outcome),
+        outcome = ask(&backend.driver, &key, &record.spec, secrets.as_ref(), &question) => Some(outcome),
         () = over(&entry, incarnation) => None,
     };
     answer(outcome)

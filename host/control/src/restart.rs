@@ -29,6 +29,7 @@ impl Control {
             let backend = core.backend(&entry.backend)?;
             let health = (backend.health(), backend.error());
             let_in(&backend)?;
+            core.readable_by(&entry).await?;
             let session = core.change(&entry, |draft, context| restart(draft, grace, health, context)).await?;
             kick(&core, &entry);
             Ok(session)

@@ -30,7 +30,8 @@ impl Secrets for SessionSecrets {
             About::Session(session) => entry(session).into_iter().collect(),
             About::Batch(keys) => keys.iter().filter_map(|key| entry(&key.session)).collect(),
         };
-        let records: Vec<_> = entries.iter().map(|entry| entry.with(|cell| Arc::clone(&cell.record))).collect();
-        Redactor::of_all(records.iter().map(|record| &record.spec))
+        let of = |entry: &Arc<Entry>| entry.with(|cell| (Arc::clone(&cell.record), Arc::clone(&cell.given)));
+        let secrets: Vec<_> = entries.iter().map(of).collect();
+        Redactor::of_values(secrets.iter().flat_map(|(record, given)| record.spec.env.values().chain(given.iter())))
     }
 }

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use seawall_backend::trace;
 use seawall_model::{
-    BackendName, Health, Incarnation, Session, SessionId, SessionName, SessionSpec, SessionState, Timestamp, TraceId,
+    BackendName, Health, Incarnation, Redactor, Secret, Session, SessionId, SessionName, SessionSpec, SessionState,
+    Timestamp, TraceId,
 };
 use seawall_store::{Intent, SessionRecord};
 use tokio::sync::{Notify, watch};
@@ -56,6 +57,8 @@ pub(crate) struct Cell {
     pub(crate) acting: bool,
     /// The call waits for its turn.
     pub(crate) queued: bool,
+    /// What its environment had from files when it was last made.
+    pub(crate) given: Arc<[Secret]>,
     /// How many read what it wrote.
     pub(crate) readers: usize,
     /// Somebody said that he will read what it writes, and has not come yet.
@@ -89,6 +92,7 @@ impl Entry {
                 version: 0,
                 acting: false,
                 queued: false,
+                given: Arc::default(),
                 readers: 0,
                 awaited: false,
                 working: false,
@@ -180,12 +184,22 @@ impl Cell {
         if *of == self.record.incarnation { probes } else { &[] }
     }
 
+    /// Takes its secrets out of texts.
+    pub(crate) fn redactor(&self) -> Option<Redactor> {
+        Redactor::of_values(self.record.spec.env.values().chain(self.given.iter()))
+    }
+
     /// To work out a change on.
     pub(crate) fn draft(&self) -> Draft {
         Draft {
             record: SessionRecord::clone(&self.record),
             intent: self.intent.clone(),
-            marks: Marks { readers: self.readers, awaited: self.awaited, ..self.marks.clone() },
+            marks: Marks {
+                given: Arc::clone(&self.given),
+                readers: self.readers,
+                awaited: self.awaited,
+                ..self.marks.clone()
+            },
             events: Vec::new(),
         }
     }

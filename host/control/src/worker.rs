@@ -241,7 +241,10 @@ impl Worker {
         let key = key(&record);
         match what {
             Call::Create => {
-                let spec = for_backend(&record.spec, self.backend.engine_checks());
+                let filled = self.core.filled(&self.entry, &record.spec).await;
+                // It was there when the session was asked for: it may be there again.
+                let filled = filled.map_err(|invalid| Error::unavailable(invalid.to_string()))?;
+                let spec = for_backend(filled.as_ref().unwrap_or(&record.spec), self.backend.engine_checks());
                 call("create", driver.create(&key, &record.name, &spec)).await.map(Some)
             }
             Call::Start => call("start", driver.start(&key)).await.map(Some),

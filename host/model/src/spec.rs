@@ -36,6 +36,10 @@ pub struct SessionSpec {
     /// The environment; values are not shown.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Secret>,
+    /// Variables whose values are files of the host, by their absolute paths: read at every start, and kept nowhere. Only in
+    /// directories that the daemon's configuration names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env_from: BTreeMap<String, String>,
     /// Absolute path in the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
@@ -122,6 +126,7 @@ impl SessionSpec {
             image: None,
             command: Vec::new(),
             env: BTreeMap::new(),
+            env_from: BTreeMap::new(),
             working_dir: None,
             user: None,
             hostname: None,
@@ -173,6 +178,20 @@ impl SessionSpec {
             if value.reveal().contains('\0') {
                 refuse(named("env", name), "a value cannot contain a NUL character");
             }
+        }
+        for (name, path) in &self.env_from {
+            let field = || named("env_from", name);
+            if !is_env_name(name) {
+                refuse(field(), "a variable name has letters, digits and _ and does not begin with a digit");
+            } else if self.env.contains_key(name) {
+                refuse(field(), "it has a value in `env` as well");
+            }
+            if !is_absolute(path) {
+                refuse(field(), "the absolute path of a file of the host");
+            }
+        }
+        if self.env_from.len() > MAX_FILES {
+            refuse("env_from".to_owned(), "at most 64 files");
         }
         if self.labels.len() > MAX_LABELS {
             refuse("labels".to_owned(), "at most 64 labels");
@@ -249,6 +268,7 @@ impl SessionSpec {
 /// A megabyte of mistakes must not become an answer of ten.
 const MAX_PROBLEMS: usize = 64;
 const MAX_LABELS: usize = 64;
+const MAX_FILES: usize = 64;
 /// Docker's own lower bound.
 const MIN_MEMORY: u64 = 6 << 20;
 const MAX_GRACE: Duration = Duration::from_secs(3600);
@@ -523,6 +543,17 @@ mod tests {
         let problems = spec.validate().unwrap_err().problems;
         let fields: Vec<_> = problems.iter().map(|p| p.field.as_str()).collect();
         assert_eq!(fields, ["env.1BAD", "labels.seawall.session", "command[0]", "working_dir", "resources.memory"]);
+    }
+
+    #[test]
+    fn a_variable_from_a_file_has_a_name_one_value_and_an_absolute_path() {
+        let spec = spec(serde_json::json!({
+            "backend": "mock", "env": {"TWICE": "x"},
+            "env_from": {"1BAD": "/run/a", "GOOD": "/run/b", "HERE": "secret", "TWICE": "/run/c"},
+        }));
+        let problems = spec.validate().unwrap_err().problems;
+        let fields: Vec<_> = problems.iter().map(|p| p.field.as_str()).collect();
+        assert_eq!(fields, ["env_from.1BAD", "env_from.HERE", "env_from.TWICE"]);
     }
 
     #[test]

@@ -59,6 +59,14 @@ pub const SPEC: &[Field] = &[
     field("command", "texts", "docker: the image's", Out("Config.Cmd"), Out("cmdline"), Pretended),
     field("env", "secret texts by name", "none", Out("Config.Env"), Out("environ"), Pretended),
     field(
+        "env_from",
+        "absolute paths of files of the host, by name; in directories of `[control] env-files`",
+        "none",
+        Out("Config.Env"),
+        Out("environ"),
+        Pretended,
+    ),
+    field(
         "working_dir",
         "absolute path",
         "docker: the image's; process: a fresh directory",

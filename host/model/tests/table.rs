@@ -66,6 +66,7 @@ mod tests {
             image: Some("i".to_owned()),
             command: vec!["c".to_owned()],
             env: [("A".to_owned(), Secret::new("b"))].into(),
+            env_from: [("B".to_owned(), "/b".to_owned())].into(),
             working_dir: Some("/w".to_owned()),
             user: Some("u".to_owned()),
             hostname: Some("h".to_owned()),

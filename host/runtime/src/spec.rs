@@ -31,6 +31,8 @@ pub(crate) fn to_guest(key: &Key, name: &SessionName, spec: &SessionSpec) -> wit
         init,
         stop_signal,
         stop_grace,
+        // Their values are in `env` by now.
+        env_from: _,
         restart: _,
         restart_backoff: _,
         restart_budget: _,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use seawall_backend::limit::Ceiling;
 use seawall_backend::{Bulkhead, BulkheadConfig, Error, ExecutionBackend};
 use seawall_model::{
-    CommandEnd, ExecCheck, HttpCheck, InvalidSpec, Key, ProbeCheck, Problem, Secret, SessionId, SessionSpec, TcpCheck,
+    CommandEnd, ExecCheck, HttpCheck, InvalidSpec, Key, ProbeCheck, Problem, Redactor, Secret, SessionId, SessionSpec,
+    TcpCheck,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -29,7 +30,7 @@ async fn asked(
     let driver: Arc<Bulkhead<dyn ExecutionBackend>> =
         Arc::new(Bulkhead::new(Arc::clone(fake), &BulkheadConfig::default(), Ceiling::new(10)));
     let key = Key { session: session.clone(), incarnation: 1, handle: None };
-    ask(&driver, &key, spec, &Question { role: Role::Liveness, check, timeout }).await
+    ask(&driver, &key, spec, Redactor::of(spec).as_ref(), &Question { role: Role::Liveness, check, timeout }).await
 }
 
 async fn reached(check: ProbeCheck, timeout: Duration) -> Outcome {

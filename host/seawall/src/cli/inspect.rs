@@ -103,6 +103,7 @@ fn describe(session: &Session) -> String {
         ("image", spec.image.clone()),
         ("command", list(&spec.command)),
         ("env", many(spec.env.iter().map(|(key, value)| format!("{key}={value}")).collect())),
+        ("env from", many(spec.env_from.iter().map(|(key, path)| format!("{key}={path}")).collect())),
         ("labels", many(spec.labels.iter().map(|(key, value)| format!("{key}={value}")).collect())),
         ("working dir", given(spec.working_dir.clone())),
         ("user", given(spec.user.clone())),
@@ -225,7 +226,7 @@ mod tests {
     fn inspect_shows_every_field_that_was_asked_for() {
         let spec = serde_json::json!({
             "backend": "docker", "name": "web", "image": "busybox", "command": ["sleep", "1"], "labels": {"a": "b"},
-            "env": {"TOKEN": "[redacted]"}, "working_dir": "/w", "user": "1:2", "hostname": "h",
+            "env": {"TOKEN": "[redacted]"}, "env_from": {"KEY": "/run/key"}, "working_dir": "/w", "user": "1:2", "hostname": "h",
             "mounts": [{"source": {"bind": "/srv"}, "target": "/data"}, {"source": {"tmpfs": "1MiB"}, "target": "/t"}],
             "resources": {"memory": "64MiB", "cpus": 1.5, "processes": 9,
                           "ulimits": [{"name": "nofile", "soft": 1, "hard": 2}]},

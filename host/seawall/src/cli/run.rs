@@ -51,6 +51,9 @@ pub(crate) struct Run {
     /// A file with variables, KEY=VALUE or KEY a line; --env comes over it
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
+    /// A variable whose value is a file of the daemon's host, read at every start; in a directory of its `env-files`
+    #[arg(long, value_name = "KEY=PATH")]
+    env_from: Vec<String>,
     /// A label
     #[arg(short, long, value_name = "KEY=VALUE")]
     label: Vec<String>,
@@ -253,6 +256,7 @@ impl Run {
             variables(file, &mut spec.env)?;
         }
         spec.env.extend(env(self.env)?);
+        spec.env_from.extend(pairs("--env-from", self.env_from)?);
         spec.working_dir = self.workdir.or(spec.working_dir);
         spec.user = self.user.or(spec.user);
         spec.hostname = self.hostname.or(spec.hostname);
@@ -402,7 +406,7 @@ mod tests {
     #[test]
     fn every_flag_reaches_the_spec() {
         let spec = spec(
-            "-b docker --name web --image busybox --env A=1=2 --label k=v --user 1:2 --workdir /w --hostname h \
+            "-b docker --name web --image busybox --env A=1=2 --env-from B=/run/b --label k=v --user 1:2 --workdir /w --hostname h \
              --memory 64MiB --cpus 1.5 --processes 9 --ulimit nofile=10:20 -v /srv:/data:rw -v cache:/cache \
              --mount type=bind,source=/etc,target=/c --tmpfs /tmp:1MiB --network isolated -p 127.0.0.1:8080:80/tcp -p 53/udp --restart on-failure:3 --restart-backoff 1s..1m --restart-reset 1h --restart-budget 5/10m \
              --stop-signal INT --stop-grace 3s --health-cmd true --health-start-interval 1s --health-retries 2 --restart-unhealthy \

@@ -1,10 +1,11 @@
 //! The commands that people begin with, against a real daemon.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use seawall_integration::{eventually, home, nothing_left, refused, run};
+use seawall_integration::{QUICK, eventually, home, nothing_left, refused, run, until_state};
 
 #[test]
 fn an_attached_session_shows_what_it_writes_passes_its_code_on_and_removes_itself() -> Result<()> {
@@ -78,4 +79,63 @@ fn sessions_are_listed_by_filter_and_in_a_format() -> Result<()> {
     let id = home.ok(&["inspect", "-f", "{{.ID}}", "web"])?;
     assert_eq!(home.ok(&["ps", "-q", "--no-trunc", "-f", "name=web"])?, id);
     refused(&home, &["ps", "-f", "stat=x"], 2, &["stat=x", "state="]).map(drop)
+}
+
+/// Every file below a directory whose bytes contain the text.
+fn files_with(dir: &Path, text: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let kind = path.symlink_metadata()?.file_type();
+        if kind.is_dir() {
+            found.extend(files_with(&path, text)?);
+        } else if kind.is_file() && fs::read(&path)?.windows(text.len()).any(|window| window == text.as_bytes()) {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn a_variable_from_a_file_is_read_at_every_start_and_kept_nowhere() -> Result<()> {
+    let home = home("")?;
+    let secrets = home.dir().join("secrets");
+    fs::create_dir(&secrets)?;
+    let token = secrets.join("token");
+    fs::write(&token, "hunter2-from-a-file\n")?;
+    let granted = format!("[control]\nenv-files = [{:?}]\n", secrets.display().to_string());
+    home.configure(&QUICK.replace("[control]\n", &granted))?;
+    let daemon = home.serve(true)?;
+    let from = format!("TOKEN={}", token.display());
+    // It tells that it knows the secret, and not the secret.
+    let script = "test \"$TOKEN\" = hunter2-from-\"a\"-file; echo knows $?; exec sleep 5011";
+    run(&home, &["-b", "process", "--name", "it", "--env-from", &from, "--", "sh", "-c", script])?;
+    eventually("it knows", || Ok((home.run(["logs", "it"])?.stdout == "knows 0\n").then_some(())))?;
+    let shown = home.json(&["inspect", "it"])?;
+    assert_eq!(shown["spec"]["env_from"]["TOKEN"], token.display().to_string());
+
+    // Adopted by the next daemon, which knows the secret by the file alone.
+    daemon.kill()?;
+    let daemon = home.serve(true)?;
+    fs::write(&token, "another-secret\n")?;
+    home.ok(&["restart", "-t", "1", "it"])?;
+    eventually("it knows another", || Ok((home.run(["logs", "it"])?.stdout == "knows 1\n").then_some(())))?;
+
+    fs::remove_file(&token)?;
+    let gone = ["env_from.TOKEN", "token cannot be read", "No such file"];
+    refused(&home, &["restart", "it"], 64, &gone)?;
+    assert_eq!(home.json(&["inspect", "it"])?["state"], "running", "what cannot be started again is not ended");
+    home.ok(&["stop", "-t", "1", "it"])?;
+    refused(&home, &["start", "it"], 64, &gone)?;
+    refused(&home, &["run", "-b", "process", "--env-from", &from, "--", "true"], 64, &gone)?;
+    let outside = ["run", "-b", "process", "--env-from", "TOKEN=/etc/hostname", "--", "true"];
+    refused(&home, &outside, 64, &["env_from.TOKEN", "/etc/hostname", "`env-files` in [control]"])?;
+    fs::write(&token, "hunter2-from-a-file\n")?;
+    home.ok(&["start", "it"])?;
+    until_state(&home, "it", "running")?;
+    home.ok(&["rm", "-f", "it"])?;
+    daemon.terminate()?;
+    let kept: Vec<_> = files_with(&home.data_dir(), "hunter2-from-a-file")?;
+    assert!(kept.is_empty() && !home.log().contains("hunter2-from-a-file"), "{kept:?}");
+    Ok(())
 }

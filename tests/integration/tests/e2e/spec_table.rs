@@ -7,11 +7,19 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use seawall_integration::{engine, eventually, home, nothing_left, text, until, until_state};
+use seawall_integration::{QUICK, engine, eventually, home, nothing_left, text, until, until_state};
 use seawall_model::table::{Carried, DOCKER_OPTIONS, Field, SPEC};
 use seawall_testing::daemon::Home;
 use seawall_testing::processes::Process;
 use serde_json::{Value, json};
+
+/// Where a variable may come from.
+const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/files");
+
+/// The quick configuration, with that in it.
+fn quick() -> String {
+    QUICK.replace("[control]\n", &format!("[control]\nenv-files = [{FILES:?}]\n"))
+}
 
 /// A value of this field that can be had, with what must stand beside it, as a part of a spec.
 fn part(path: &str) -> Result<Value> {
@@ -44,6 +52,7 @@ fn part(path: &str) -> Result<Value> {
         "image" => json!({"image": "busybox"}),
         "command" => json!({"command": ["sleep", "4713"]}),
         "env" => json!({"env": {"TABLE": "walked-by-row"}}),
+        "env_from" => json!({"env_from": {"TABLE_FILE": format!("{FILES}/variable")}}),
         "working_dir" => json!({"working_dir": "/tmp"}),
         "user" => json!({"user": "nobody"}),
         "hostname" => json!({"hostname": "harbour"}),
@@ -200,6 +209,7 @@ fn in_docker(path: &str, granted: &str) -> Result<(Vec<&'static str>, Value)> {
         "image" => (&["Config", "Image"], json!("busybox")),
         "command" => (&["Config", "Cmd"], json!(["sleep", "4713"])),
         "env" => (&["Config", "Env", "0"], json!("TABLE=walked-by-row")),
+        "env_from" => (&["Config", "Env", "1"], json!("TABLE_FILE=walked-by-file")),
         "working_dir" => (&["Config", "WorkingDir"], json!("/tmp")),
         "user" => (&["Config", "User"], json!("nobody")),
         "hostname" => (&["Config", "Hostname"], json!("harbour")),
@@ -259,7 +269,7 @@ fn docker_does_with_every_field_what_the_table_says() -> Result<()> {
     home.configure(&format!(
         "{}\n[backend.docker.grants.docker]\nmounts = [{{ path = {granted:?} }}]\nvolumes = true\n\
          host-network = true\nprivileged = true\ncapabilities = [\"NET_ADMIN\"]\n",
-        seawall_integration::QUICK
+        quick()
     ))?;
     let _daemon = home.serve(true)?;
     let version = engine.docker(["version", "--format", "{{.Server.APIVersion}}"])?;
@@ -385,6 +395,7 @@ fn in_proc(home: &Home, path: &str, id: &str, process: &Process) -> Result<bool>
     Ok(match path {
         "command" => process.command == ["sleep", "4714"],
         "env" => read("environ")?.split('\0').any(|variable| variable == "TABLE=walked-by-row"),
+        "env_from" => read("environ")?.split('\0').any(|variable| variable == "TABLE_FILE=walked-by-file"),
         "working_dir" => fs::read_link(proc.join("cwd"))? == Path::new("/tmp"),
         "user" => {
             let nobody = fs::read_to_string("/etc/passwd")?;
@@ -420,6 +431,7 @@ fn in_proc(home: &Home, path: &str, id: &str, process: &Process) -> Result<bool>
 #[test]
 fn process_does_with_every_field_what_the_table_says() -> Result<()> {
     let home = home("")?;
+    home.configure(&quick())?;
     let _daemon = home.serve(true)?;
     let base = || json!({"backend": "process", "command": ["sleep", "4714"]});
     for Field { path, process, .. } in SPEC {
@@ -475,6 +487,7 @@ fn process_does_with_every_field_what_the_table_says() -> Result<()> {
 #[test]
 fn mock_does_with_every_field_what_the_table_says() -> Result<()> {
     let home = home("")?;
+    home.configure(&quick())?;
     let _daemon = home.serve(true)?;
     for Field { path, mock, .. } in SPEC {
         let mut spec = json!({"backend": "mock"});
