@@ -6,7 +6,7 @@ use std::time::Duration;
 use seawall_model::{InvalidSpec, Problem};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::RetentionConfig;
+use crate::{KeptLogsConfig, RetentionConfig};
 
 /// Settings of the control plane: the table `[control]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,8 @@ pub struct ControlConfig {
     /// Directories of the host in whose files sessions may have variables (`env_from`). Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub env_files: Vec<PathBuf>,
+    /// What is kept of the logs of earlier starts.
+    pub logs: KeptLogsConfig,
     /// How long sessions that are over are kept. Default: for ever.
     #[serde(skip_serializing_if = "RetentionConfig::bounds_nothing")]
     pub retention: RetentionConfig,
@@ -72,6 +74,7 @@ impl Default for ControlConfig {
             check: CheckConfig::default(),
             probes_at_once: 32,
             env_files: Vec::new(),
+            logs: KeptLogsConfig::default(),
             retention: RetentionConfig::default(),
         }
     }
@@ -210,6 +213,7 @@ impl ControlConfig {
         if self.env_files.iter().any(|directory| !directory.is_absolute()) {
             refuse("env-files", "absolute paths of directories");
         }
+        self.logs.problems().for_each(|(field, message)| refuse(field, message));
         if self.retention.age.is_some_and(|age| !(LEAST_AGE..=MOST_AGE).contains(&age)) {
             refuse("retention.age", "between 1m and 10 years; leave it out to keep them for ever");
         }
@@ -241,6 +245,7 @@ mod tests {
             missing_percent: 101,
             probes_at_once: 0,
             env_files: vec!["here".into()],
+            logs: KeptLogsConfig { incarnations: 101, ..KeptLogsConfig::default() },
             retention: RetentionConfig { age: Some(Duration::ZERO), sessions: None },
             retry: Backoff { first: Duration::from_secs(2), most: Duration::from_secs(1) },
             ..ControlConfig::default()
@@ -256,6 +261,7 @@ mod tests {
                 "control.missing-percent",
                 "control.probes-at-once",
                 "control.env-files",
+                "control.logs.incarnations",
                 "control.retention.age"
             ]
         );

@@ -18,6 +18,7 @@ use crate::core::Core;
 use crate::counts::{Counts, EventCount};
 use crate::departed::Departed;
 use crate::draft::{Marks, is_live, key};
+use crate::kept_logs::KeptLogs;
 use crate::once::Keys;
 use crate::plan::{Action, plan};
 use crate::probe::beginning;
@@ -55,6 +56,7 @@ impl Control {
     ) -> Result<Self, StartError> {
         config.validate().map_err(StartError::Config)?;
         let kept = store.load().await.map_err(StartError::Store)?;
+        let logs = KeptLogs::new(store.directory());
         let core = Arc::new(Core {
             config,
             store,
@@ -64,6 +66,7 @@ impl Control {
             counts: Counts::default(),
             keys: Keys::default(),
             departed: Departed::default(),
+            logs,
             tasks: TaskTracker::new(),
             soft: CancellationToken::new(),
             hard: CancellationToken::new(),
@@ -98,6 +101,7 @@ impl Control {
         }
         retention::run(&core);
         core.recall();
+        core.tidy_logs();
         let context = core.context(true);
         for entry in core.sessions.all() {
             if entry.with(|cell| plan(&cell.draft(), &context)) != Action::Rest {

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::counts::Counts;
 use crate::departed::Departed;
 use crate::draft::{Context, Draft};
+use crate::kept_logs::KeptLogs;
 use crate::events::{Kind, of_session};
 use crate::once::Keys;
 use crate::state::{Entry, Sessions};
@@ -30,6 +31,7 @@ pub(crate) struct Core {
     pub(crate) counts: Counts,
     pub(crate) keys: Keys,
     pub(crate) departed: Departed,
+    pub(crate) logs: KeptLogs,
     /// Every task, requests included.
     pub(crate) tasks: TaskTracker,
     /// Begin nothing more.
@@ -102,6 +104,9 @@ impl Core {
         let entry = Arc::clone(&change.entry);
         let event = of_session(&change.draft.record, Kind::SessionRemoved, self.clock.now(), message);
         self.write(vec![Write::DeleteSession(entry.id.clone()), Write::Event(event)]).await?;
+        if entry.with(|cell| cell.record.incarnation) > 1 {
+            self.forget_logs(&entry.id).await;
+        }
         if change.draft.record.spec.auto_remove {
             self.departed.put(entry.with(|cell| cell.session()));
         }

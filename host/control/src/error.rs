@@ -12,6 +12,9 @@ pub enum ControlError {
     /// No session has this id or name.
     #[error("there is no session {0:?}: `seawall ps -a` lists them")]
     NoSuchSession(String),
+    /// What an earlier start wrote is not kept.
+    #[error("{0}")]
+    NoSuchLog(String),
     /// No backend of this name is configured.
     #[error("there is no backend {0}: `seawall backend ls` lists those that are configured")]
     NoSuchBackend(BackendName),

@@ -254,6 +254,9 @@ impl Worker {
                 let previous = *incarnation != record.incarnation;
                 let handle = if previous { record.handle.clone() } else { key.handle };
                 let key = Key { session: key.session, incarnation: *incarnation, handle };
+                if previous && record.desired != Desired::Removed {
+                    self.core.keep_log(&self.backend, &key).await;
+                }
                 call("remove", driver.remove(&key, true)).await.map(|()| None)
             }
             Call::Expunge => {

@@ -1,7 +1,7 @@
 //! The handle that the rest of Seawall holds.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 
@@ -37,6 +37,7 @@ pub struct Store(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    directory: PathBuf,
     id: StoreId,
     submit: Submit,
     reader: Reader,
@@ -114,6 +115,7 @@ impl Store {
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
         let inner = Inner {
+            directory: dir.to_owned(),
             id,
             submit,
             reader: Reader::new(database.clone(), closing.clone()),
@@ -128,6 +130,11 @@ impl Store {
         let writer = Writer { database, connection: Some(connection), events, counters, pruning, lock };
         tasks.spawn(writer.run(jobs, closing));
         Ok(Self(Arc::new(inner)))
+    }
+
+    /// The data directory.
+    pub fn directory(&self) -> &Path {
+        &self.0.directory
     }
 
     /// Born with the data directory.

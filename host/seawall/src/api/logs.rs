@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use seawall_backend::{LogChunk, LogStream, trace};
-use seawall_model::{LogOptions, Timestamp, TraceId};
+use seawall_model::{Incarnation, LogOptions, Timestamp, TraceId};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
@@ -24,6 +24,9 @@ use crate::problem::{Kind, Problem};
 pub(super) struct Options {
     /// Go on until the session ends.
     follow: bool,
+    /// What this start of the session wrote. Of an earlier one than the newest: the last of it, where it is kept. Default: the
+    /// newest.
+    incarnation: Option<Incarnation>,
     /// Only the last so many lines.
     tail: Option<u64>,
     /// Only what was written at or after.
@@ -42,7 +45,16 @@ pub(super) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { follow: false, tail: None, since: None, until: None, stdout: true, stderr: true, timestamps: false }
+        Self {
+            follow: false,
+            incarnation: None,
+            tail: None,
+            since: None,
+            until: None,
+            stdout: true,
+            stderr: true,
+            timestamps: false,
+        }
     }
 }
 
@@ -65,10 +77,13 @@ pub(super) async fn open(
     if !options.stdout && !options.stderr {
         return Err(Problem::field(Kind::Malformed, "stdout", "neither stdout nor stderr: there is nothing to give"));
     }
-    let Options { follow, tail, since, until, stdout, stderr, timestamps } = options;
+    let Options { follow, incarnation, tail, since, until, stdout, stderr, timestamps } = options;
     let options = LogOptions { follow, tail, since, until, stdout, stderr, timestamps };
     let id = api.control.resolve(&id)?;
-    let logs = api.control.logs(&id, options).await?;
+    let logs = match incarnation {
+        Some(incarnation) => api.control.logs_of(&id, incarnation, options).await?,
+        None => api.control.logs(&id, options).await?,
+    };
     let form = if accepts(&headers, PLAIN) { Form::Plain } else { Form::Framed };
     let body = Body::from_stream(written(logs, form, api.drain.clone()));
     Ok(([(CONTENT_TYPE, form.media_type())], body).into_response())

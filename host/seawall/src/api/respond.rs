@@ -26,8 +26,9 @@ impl From<ControlError> for Problem {
     fn from(error: ControlError) -> Self {
         let text = error.to_string();
         match error {
-            ControlError::NoSuchSession(_) => Self::new(Kind::NotFound, text),
-            ControlError::NoSuchBackend(_) => Self::new(Kind::NotFound, text),
+            ControlError::NoSuchSession(_) | ControlError::NoSuchLog(_) | ControlError::NoSuchBackend(_) => {
+                Self::new(Kind::NotFound, text)
+            }
             ControlError::Ambiguous { .. } => Self::new(Kind::Ambiguous, text),
             ControlError::NameTaken { .. } => Self {
                 problems: vec![seawall_model::Problem { field: "name".to_owned(), message: text.clone() }],

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use clap::Args;
 use futures_util::StreamExt as _;
 use reqwest::{Method, Response};
-use seawall_model::Timestamp;
+use seawall_model::{Incarnation, Timestamp};
 
 use super::Global;
 use crate::api::{Frame, FrameReader};
@@ -21,9 +21,15 @@ pub(crate) struct Logs {
     /// Go on with what is written later, until the session ends
     #[arg(short, long)]
     follow: bool,
-    /// Begin so many lines before the end
-    #[arg(short = 'n', long, value_name = "LINES")]
-    tail: Option<u64>,
+    /// What this start of it wrote: of an earlier one than the newest the last of it, where it is kept
+    #[arg(short, long, value_name = "NUMBER")]
+    incarnation: Option<Incarnation>,
+    /// What the start before the newest wrote
+    #[arg(short, long, conflicts_with_all = ["incarnation", "follow"])]
+    previous: bool,
+    /// Begin so many lines before the end; all for every line
+    #[arg(short = 'n', long, value_name = "LINES", value_parser = lines)]
+    tail: Option<Lines>,
     /// Only what was written since: a time (RFC 3339) or how long ago (10m)
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<Timestamp>,
@@ -41,6 +47,17 @@ pub(crate) struct Logs {
     stderr: bool,
 }
 
+/// The last so many, or all.
+#[derive(Clone, Copy, Debug)]
+struct Lines(Option<u64>);
+
+fn lines(text: &str) -> Result<Lines, String> {
+    match text {
+        "all" => Ok(Lines(None)),
+        _ => text.parse().map(|lines| Lines(Some(lines))).map_err(|_| format!("{text:?}: write a number, or all")),
+    }
+}
+
 impl Logs {
     /// Copies the stream until it ends.
     pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
@@ -54,7 +71,12 @@ impl Logs {
             ("stdout", (both || self.stdout).to_string()),
             ("stderr", (both || self.stderr).to_string()),
         ];
-        query.extend(self.tail.map(|tail| ("tail", tail.to_string())));
+        let incarnation = match self.previous {
+            true => Some(client.session(&self.session).await?.incarnation.saturating_sub(1)),
+            false => self.incarnation,
+        };
+        query.extend(incarnation.map(|incarnation| ("incarnation", incarnation.to_string())));
+        query.extend(self.tail.and_then(|Lines(lines)| lines).map(|tail| ("tail", tail.to_string())));
         query.extend(self.since.map(|since| ("since", since.to_string())));
         query.extend(self.until.map(|until| ("until", until.to_string())));
         let response = client.send(Method::GET, &["sessions", &self.session, "logs"], &query).await?;

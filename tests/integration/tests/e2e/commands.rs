@@ -139,3 +139,34 @@ fn a_variable_from_a_file_is_read_at_every_start_and_kept_nowhere() -> Result<()
     assert!(kept.is_empty() && !home.log().contains("hunter2-from-a-file"), "{kept:?}");
     Ok(())
 }
+
+#[test]
+fn what_earlier_starts_wrote_is_kept_until_the_session_is_removed() -> Result<()> {
+    let home = home("")?;
+    let daemon = home.serve(true)?;
+    let script = "echo from the start at $(date +%s%N); echo aside >&2; exit 3";
+    let policy = ["--restart", "on-failure:4", "--restart-backoff", "10ms..10ms"];
+    let id = run(&home, &[&["-b", "process", "--name", "flap"], &policy[..], &["--", "sh", "-c", script]].concat())?;
+    until_state(&home, "flap", "failed")?;
+    let of = |start: &str| home.ok(&["logs", "--stdout", "--incarnation", start, "flap"]);
+    let newest = home.ok(&["logs", "--stdout", "flap"])?;
+    assert_eq!(of("5")?, newest);
+    let earlier = [of("2")?, of("3")?, of("4")?];
+    assert!(earlier.iter().all(|log| log.starts_with("from the start at ") && *log != newest), "{earlier:?}");
+    assert!(earlier[0] < earlier[1] && earlier[1] < earlier[2], "{earlier:?}");
+    assert_eq!(home.ok(&["logs", "--stdout", "--previous", "flap"])?, earlier[2]);
+    let with_times = home.ok(&["logs", "-t", "-i", "2", "--tail", "1", "flap"])?;
+    assert!(with_times.starts_with("20"), "{with_times}");
+    refused(&home, &["logs", "--incarnation", "1", "flap"], 65, &["incarnation 1 is not kept", "2, 3, 4, 5"])?;
+    refused(&home, &["logs", "--incarnation", "6", "flap"], 65, &["the newest is 5"])?;
+
+    // The next daemon has them too, and removes them with the session.
+    daemon.kill()?;
+    let _daemon = home.serve(true)?;
+    until_state(&home, "flap", "failed")?;
+    assert_eq!(of("3")?, earlier[1]);
+    let kept = home.data_dir().join("logs").join(id);
+    assert_eq!(fs::read_dir(&kept)?.count(), 3);
+    home.ok(&["rm", "flap"])?;
+    eventually("its logs are gone", || Ok((!kept.exists()).then_some(())))
+}
