@@ -50,6 +50,7 @@ pub struct ControlConfig {
     pub probes_at_once: usize,
     /// Directories of the host in whose files sessions may have variables (`env_from`). Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub env_files: Vec<PathBuf>,
     /// What is kept of the logs of earlier starts.
     pub logs: KeptLogsConfig,

@@ -26,6 +26,7 @@ use crate::draft::key;
 
 /// What is kept of the logs of earlier starts: the table `[control.logs]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct KeptLogsConfig {
     /// Of so many starts before the newest. Default 3; 0 keeps none.

@@ -9,8 +9,8 @@ use seawall_backend::breaker::BreakerState;
 use seawall_backend::quarantine::Quarantined;
 use seawall_backend::{BulkheadStatus, ExecutionBackend as _};
 use seawall_model::{
-    BackendName, CheckResult, Desired, Exit, Health, Incarnation, RestartBudget, RestartPolicy, SessionId, SessionName, SessionState,
-    Timestamp, TraceId,
+    BackendName, CheckResult, Desired, Exit, Health, Incarnation, RestartBudget, RestartPolicy, SessionId, SessionName,
+    SessionState, Timestamp, TraceId,
 };
 use seawall_store::{Act, SessionRecord};
 use serde::{Deserialize, Serialize};

@@ -181,8 +181,13 @@ mod tests {
         let bad = serde_json::json!({"restart": "on-failure", backoff: {"first": "1ms", "most": "2days", "reset": "2days"},
                                      budget: {"restarts": 0, "within": "0s"}});
         let said = fields(bad);
-        let all = ["restart_backoff.first", "restart_backoff.most", "restart_backoff.reset", "restart_budget.restarts",
-                   "restart_budget.within"];
+        let all = [
+            "restart_backoff.first",
+            "restart_backoff.most",
+            "restart_backoff.reset",
+            "restart_budget.restarts",
+            "restart_budget.within",
+        ];
         assert_eq!(said, all);
         let turned = serde_json::json!({"restart": "always", backoff: {"first": "2s", "most": "1s"}});
         assert_eq!(fields(turned), ["restart_backoff.most"]);

@@ -9,8 +9,8 @@ mod tests {
     use seawall_model::table::{PROBE, SPEC, markdown};
     use seawall_model::{
         Attachment, ExecCheck, HealthCheck, HealthCommand, HttpCheck, LogLimits, Mount, MountSource, Network, Port,
-        Probe, ProbeCheck, Probes, Protocol, Resources, RestartBackoff, RestartBudget, RestartPolicy, Secret, SessionSpec, Signal, Size, TcpCheck,
-        Ulimit,
+        Probe, ProbeCheck, Probes, Protocol, Resources, RestartBackoff, RestartBudget, RestartPolicy, Secret,
+        SessionSpec, Signal, Size, TcpCheck, Ulimit,
     };
     use serde_json::Value;
 

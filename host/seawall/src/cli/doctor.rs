@@ -78,7 +78,7 @@ impl Doctor {
         findings.extend(limits::of_the_system());
         match self.settings.load(global) {
             Ok(settings) => {
-                let read = settings.document.as_ref().map(|document| document.path().display().to_string());
+                let read = settings.written.document().map(|document| document.path().display().to_string());
                 let read = read.unwrap_or_else(|| "no file: the defaults".to_owned());
                 findings.push(Finding::ok("configuration", read));
                 findings.extend(storage::look(&settings));

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 use seawall_model::{
-    HealthCheck, Mount, MountSource, Network, Probe, ProbeCheck, RestartBackoff, Session, SessionSpec, Signal, Timestamp,
+    HealthCheck, Mount, MountSource, Network, Probe, ProbeCheck, RestartBackoff, Session, SessionSpec, Signal,
+    Timestamp,
 };
 
 use super::fields::{FIELDS, value};

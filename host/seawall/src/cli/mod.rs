@@ -18,6 +18,8 @@ mod logs;
 mod lost;
 mod plugin;
 mod probe;
+#[cfg(test)]
+mod properties;
 mod ps;
 mod reload;
 mod run;

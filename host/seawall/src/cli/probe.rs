@@ -12,7 +12,11 @@ const FORMS: &str = "write http:8080/healthz, tcp:5432 or exec:COMMAND, and afte
 /// Reads the value of `--startup`, `--readiness` or `--liveness`.
 pub(super) fn probe(text: &str) -> Result<Probe, String> {
     let (kind, rest) = text.split_once(':').ok_or_else(|| format!("{text:?} is no probe: {FORMS}"))?;
-    let (what, settings) = settings(rest);
+    let (what, settings) = match kind {
+        // A comma within quotes is the command's.
+        "exec" => settings(rest, |command| shlex::split(command).is_some()),
+        _ => settings(rest, |_| true),
+    };
     let mut probe = Probe::new(match kind {
         "http" => http(what)?,
         "tcp" => ProbeCheck::Tcp(TcpCheck { port: port(what)? }),
@@ -34,12 +38,13 @@ pub(super) fn probe(text: &str) -> Result<Probe, String> {
 }
 
 /// What is asked, and the settings after it, which stand at the end: a command may have commas of its own.
-fn settings(text: &str) -> (&str, Vec<(&str, &str)>) {
+fn settings(text: &str, may_end: impl Fn(&str) -> bool) -> (&str, Vec<(&str, &str)>) {
     let (mut what, mut settings) = (text, Vec::new());
     while let Some((before, last)) = what.rsplit_once(',')
         && let Some((name, value)) = last.split_once('=')
         && !name.is_empty()
         && name.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+        && may_end(before)
     {
         settings.push((name, value));
         what = before;
@@ -113,6 +118,7 @@ mod tests {
         };
         assert_eq!(words("exec:check --a=b,c 'd e',interval=1s"), ["check", "--a=b,c", "d e"]);
         assert_eq!(words("exec:sh -c \"exit 3\""), ["sh", "-c", "exit 3"]);
+        assert_eq!(words("exec:sh -c 'x,interval=1s'"), ["sh", "-c", "x,interval=1s"]);
         let ProbeCheck::Http(root) = probe("http:80").unwrap().check else { panic!() };
         assert_eq!(root.path, "/");
     }

@@ -120,7 +120,9 @@ impl Filter {
         match self {
             Self::State(state) => session.state == *state,
             Self::Over => session.state.is_final(),
-            Self::Exited(code) => session.state.is_final() && session.exit.as_ref().and_then(Exit::shell_code) == Some(*code),
+            Self::Exited(code) => {
+                session.state.is_final() && session.exit.as_ref().and_then(Exit::shell_code) == Some(*code)
+            }
             Self::Image(image) => session.spec.image.as_ref().is_some_and(|has| is_image(has, image)),
             Self::Health(health) => session.health == *health && runs(session),
             Self::Backend(backend) => session.backend.as_str() == backend,
@@ -160,7 +162,8 @@ impl Ps {
     /// Lists sessions.
     pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
         let last = if self.latest { Some(1) } else { self.last };
-        let by_state = self.filter.iter().any(|filter| matches!(filter, Filter::State(_) | Filter::Over | Filter::Exited(_)));
+        let by_state =
+            self.filter.iter().any(|filter| matches!(filter, Filter::State(_) | Filter::Over | Filter::Exited(_)));
         let query = [("all", (self.all || by_state || last.is_some()).to_string())];
         let mut sessions: Vec<Session> = client.get(&["sessions"], &query).await?;
         sessions.retain(|session| let_in(&self.filter, session));
@@ -298,10 +301,13 @@ mod tests {
         assert_eq!(names(&["-f", "exited=1"]), "");
         assert_eq!(names(&["-f", "ancestor=busybox", "-f", "exited=0"]), "web/stopped\n");
         assert_eq!(names(&["-f", "image=busy"]), "");
-        for (wrong, said_of_it) in
-            [("state=gone", "none of pending"), ("health=well", "none of"), ("stat", "no filter"), ("x=y", "no filter"),
-             ("exited=256", "0 to 255")]
-        {
+        for (wrong, said_of_it) in [
+            ("state=gone", "none of pending"),
+            ("health=well", "none of"),
+            ("stat", "no filter"),
+            ("x=y", "no filter"),
+            ("exited=256", "0 to 255"),
+        ] {
             let said = said(&["-f", wrong]).unwrap_err();
             assert!(said.contains(said_of_it), "{said}");
         }

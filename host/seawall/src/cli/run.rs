@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 use seawall_model::{
-    BackendName, Cpus, HealthCheck, HealthCommand, Mount, Network, Port, Probe, Probes, RestartBudget, RestartPolicy, Secret, Session, SessionName, SessionSpec, SessionState, Signal, Size, Ulimit,
+    BackendName, Cpus, HealthCheck, HealthCommand, Mount, Network, Port, Probe, Probes, RestartBudget, RestartPolicy,
+    Secret, Session, SessionName, SessionSpec, SessionState, Signal, Size, Ulimit,
 };
 use serde_json::json;
 
@@ -43,7 +44,7 @@ pub(crate) struct Run {
     #[arg(short, long)]
     name: Option<SessionName>,
     /// The image, for backends that have images
-    #[arg(short, long)]
+    #[arg(long)]
     image: Option<String>,
     /// A variable; without a value it is the caller's own
     #[arg(short, long, value_name = "KEY[=VALUE]")]
@@ -226,7 +227,7 @@ impl Run {
     }
 
     /// What the file says, and the flags over it.
-    fn spec(mut self) -> Result<SessionSpec, Failure> {
+    pub(super) fn spec(mut self) -> Result<SessionSpec, Failure> {
         let backend = match &self.backend {
             Some(backend) => Some(backend.clone()),
             None => usual_backend()?,
@@ -242,6 +243,12 @@ impl Run {
         let spec = self.over(file.spec(backend.as_ref())?)?;
         spec.validate().map_err(|invalid| file.invalid(&invalid))?;
         Ok(spec)
+    }
+
+    /// It looks at more than the line and its environment.
+    #[cfg(test)]
+    pub(super) fn reads_files(&self) -> bool {
+        self.file.is_some() || !self.env_file.is_empty()
     }
 
     fn over(self, mut spec: SessionSpec) -> Result<SessionSpec, Failure> {
@@ -309,10 +316,10 @@ impl Run {
         let list = |words: Vec<String>| (!words.is_empty()).then(|| json!(words));
         let words = [
             ("--entrypoint", "entrypoint", self.entrypoint.map(|program| json!([program]))),
-            ("--read-only", "read_only_root", self.read_only.then(|| json!(true))),
+            ("--read-only", "read_only_root", self.read_only.then_some(true.into())),
             ("--cap-add", "add_capabilities", list(self.cap_add)),
             ("--cap-drop", "drop_capabilities", list(self.cap_drop)),
-            ("--privileged", "privileged", self.privileged.then(|| json!(true))),
+            ("--privileged", "privileged", self.privileged.then_some(true.into())),
         ];
         for (flag, key, value) in words {
             let Some(value) = value else { continue };

@@ -33,6 +33,12 @@ impl SessionFile {
         Ok(Self { name, text })
     }
 
+    /// For tests: this text, as if a file had it.
+    #[cfg(test)]
+    pub(super) fn of(name: &str, text: &str) -> Self {
+        Self { name: name.to_owned(), text: text.to_owned() }
+    }
+
     /// What it says. `backend` is for one that names none.
     pub(super) fn spec(&self, backend: Option<&BackendName>) -> Result<SessionSpec, Failure> {
         let names_one = self.text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("backend"));
@@ -123,7 +129,7 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> SessionFile {
-        SessionFile { name: "session.toml".to_owned(), text: text.to_owned() }
+        SessionFile::of("session.toml", text)
     }
 
     fn mock() -> BackendName {

@@ -64,9 +64,13 @@ mod tests {
 
     #[test]
     fn what_is_no_template_is_refused() {
-        for (text, said) in
-            [("{{.A", "no }}"), ("{{.B}}", "no field"), ("{{len .A}}", "no field"), ("{{.json}}", "no field"), ("x", "names no field")]
-        {
+        for (text, said) in [
+            ("{{.A", "no }}"),
+            ("{{.B}}", "no field"),
+            ("{{len .A}}", "no field"),
+            ("{{.json}}", "no field"),
+            ("x", "names no field"),
+        ] {
             let wrong = Template::parse(text, &["A", "json"]).unwrap_err();
             assert!(wrong.contains(said), "{wrong}");
         }

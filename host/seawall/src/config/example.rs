@@ -87,7 +87,11 @@ impl ConfigFile {
             plugins_dir: path("/usr/lib/seawall/plugins"),
             supervisor: path("/usr/bin/seawall-supervisor"),
             log: LogSection { filter: Some("info".to_owned()), format: Some(LogFormat::Auto) },
-            control: ControlConfig { retention, ..ControlConfig::default() },
+            control: ControlConfig {
+                env_files: vec!["/etc/seawall/secrets".into()],
+                retention,
+                ..ControlConfig::default()
+            },
             backend: BACKEND.parse().map(|name| [(name, backend)].into()).unwrap_or_default(),
             runtime,
             ..Self::default()

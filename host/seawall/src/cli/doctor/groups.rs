@@ -19,12 +19,7 @@ pub(super) fn look() -> Finding {
 const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
 
 /// Version 2 if it has the controllers, else version 1; `controllers` are those that a group of version 2 has.
-fn judge(
-    mounts: &str,
-    own: &str,
-    writable: &dyn Fn(&Path) -> bool,
-    controllers: &dyn Fn(&Path) -> String,
-) -> Finding {
+fn judge(mounts: &str, own: &str, writable: &dyn Fn(&Path) -> bool, controllers: &dyn Fn(&Path) -> String) -> Finding {
     let about = "control groups";
     let (unified, legacy) = hierarchies(mounts);
     // The own group, and where that cannot be written to, the root of the hierarchy.
@@ -124,7 +119,10 @@ mod tests {
         assert!(found.level == Level::Warning && found.found.ends_with("a.service has no cpu"), "{found:?}");
         assert_eq!(judge(VERSION_1, "", &all, &every).level, Level::Ok);
         let both = format!("{VERSION_2}{VERSION_1}");
-        assert!(judge(&both, OWN, &all, &|_| String::new()).found.starts_with("version 1"), "a hybrid without controllers");
+        assert!(
+            judge(&both, OWN, &all, &|_| String::new()).found.starts_with("version 1"),
+            "a hybrid without controllers"
+        );
         let found = judge(VERSION_1, "", &|path| !path.ends_with("pids"), &every);
         assert!(found.level == Level::Warning && found.found.ends_with("to pids"), "{found:?}");
         assert_eq!(judge("", "", &all, &every).found, "none are mounted");

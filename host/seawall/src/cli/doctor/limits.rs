@@ -31,7 +31,9 @@ fn files(most: Option<u64>) -> Finding {
         Some(most) if most < FEW_FILES => Finding::warning(
             about,
             format!("at most {most}"),
-            format!("allow {FEW_FILES} or more: `ulimit -n {FEW_FILES}`, or `LimitNOFILE={FEW_FILES}` in the unit of systemd"),
+            format!(
+                "allow {FEW_FILES} or more: `ulimit -n {FEW_FILES}`, or `LimitNOFILE={FEW_FILES}` in the unit of systemd"
+            ),
         ),
         Some(most) => Finding::ok(about, format!("at most {most}")),
     }
