@@ -15,12 +15,13 @@ use seawall_model::{BackendName, Timestamp};
 use seawall_runtime::{Runtime, RuntimeConfig, RuntimeError, Services};
 use seawall_store::{OpenError, Store, StoreConfig};
 
-use crate::api::{self, Api, Schemas, Server};
+use crate::api::{self, Api, Door, Schemas, Server};
 use crate::compiler;
 use crate::config::{ConfigError, Settings, ShutdownMode};
 use crate::loading::{Loaded, Loader};
 use crate::metrics::Metrics;
 use crate::reload::{Reload, Reloader};
+use crate::tokens::Tokens;
 
 /// Why the daemon did not start. Nothing runs, and nothing of another daemon was touched.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,25 @@ pub(crate) enum StartError {
         /// Why not there.
         why: String,
     },
+    /// The API's address cannot be listened at.
+    #[error("nobody can listen at {address} (api.tcp.listen)")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Certificate or key cannot be used.
+    #[error("{} (api.tcp.tls): {why}", .file.display())]
+    Tls {
+        /// Which of them.
+        file: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// The tokens cannot be read.
+    #[error("the tokens of the API cannot be read")]
+    Tokens(#[source] seawall_store::Error),
     /// The socket cannot be bound.
     #[error("the socket {} cannot be bound", .path.display())]
     Socket {
@@ -111,6 +131,7 @@ pub(crate) enum StartError {
 /// A daemon that runs.
 pub(crate) struct App {
     server: Server,
+    url: Option<String>,
     reloader: Reloader,
     reload: Reload,
     control: Control,
@@ -121,6 +142,7 @@ pub(crate) struct App {
 /// Everything above runtime and store.
 struct Assembled {
     server: Server,
+    url: Option<String>,
     reloader: Reloader,
     reload: Reload,
     control: Control,
@@ -144,8 +166,8 @@ impl App {
             runtime.shutdown();
             store.close().await;
         }
-        let Assembled { server, reloader, reload, control } = started?;
-        Ok(Self { server, reloader, reload, control, runtime, store })
+        let Assembled { server, url, reloader, reload, control } = started?;
+        Ok(Self { server, url, reloader, reload, control, runtime, store })
     }
 
     async fn assemble(settings: &Settings, store: &Store, runtime: &Runtime) -> Result<Assembled, StartError> {
@@ -161,7 +183,15 @@ impl App {
             options.insert(name, schema);
         }
         let schemas = Schemas::from(options);
-        let bound = api::bind(&settings.socket)?;
+        let mut doors = vec![Door::Unix(api::bind(&settings.socket)?)];
+        let (mut url, mut hosts) = (None, Vec::new());
+        if let Some(tcp) = &settings.api.tcp {
+            let listener = api::listen(tcp).await?;
+            url = Some(listener.url());
+            doors.push(Door::Tcp(listener));
+            hosts.clone_from(&tcp.hosts);
+        }
+        let tokens = Tokens::load(store.clone()).await.map_err(StartError::Tokens)?;
         let control = Control::start(settings.control.clone(), store.clone(), backends).await;
         let control = control.map_err(StartError::Control)?;
         let (reloader, reload) = Reloader::spawn(settings.clone(), digests, loader, control.clone(), schemas.clone());
@@ -172,10 +202,11 @@ impl App {
             pid: std::process::id(),
             started_at: Timestamp::now(),
         };
-        let api = Api::new(control.clone(), version, schemas, reload.clone(), metrics);
+        let mut api = Api::new(control.clone(), version, schemas, reload.clone(), metrics, tokens);
+        api.hosts = hosts.into();
         let drain = api.drain.clone();
-        let server = Server::spawn(bound, api::router(api), drain, api::WRITE_TIMEOUT);
-        Ok(Assembled { server, reloader, reload, control })
+        let server = Server::spawn(doors, api::router(api), drain, api::WRITE_TIMEOUT);
+        Ok(Assembled { server, url, reloader, reload, control })
     }
 
     /// What is to be done now and then while nothing happens.
@@ -186,6 +217,11 @@ impl App {
     /// Sessions that run, or may.
     pub(crate) fn running(&self) -> usize {
         self.control.sessions().iter().filter(|session| session.runs()).count()
+    }
+
+    /// Where it is found over TCP, if it listens there.
+    pub(crate) fn url(&self) -> Option<&str> {
+        self.url.as_deref()
     }
 
     /// How many backends there are.

@@ -1,8 +1,7 @@
-//! The command line's side of the API: HTTP over the daemon's Unix socket.
+//! The command line's side of the API: HTTP over the daemon's Unix socket, or over TCP where [`Place`] says so.
 //!
 //! Every failure is a [`Failure`]: no daemon, a connection that broke, or the daemon's own problem document.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::{Method, Response, StatusCode, Url};
@@ -12,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::Until;
 use crate::exit::Failure;
+use crate::place::{self, Place};
 use crate::problem::{Kind, Problem};
 
 /// How long one request of a long wait is held open; the daemon's own bound is above it.
@@ -21,7 +21,8 @@ pub(crate) const POLL: Duration = Duration::from_secs(25);
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     http: reqwest::Client,
-    socket: PathBuf,
+    place: Place,
+    base: Url,
 }
 
 /// Query parameters.
@@ -29,12 +30,21 @@ pub(crate) type Query<'a> = [(&'a str, String)];
 
 impl Client {
     /// Connects with the first request, not before.
-    pub(crate) fn new(socket: PathBuf) -> Result<Self, Failure> {
-        let http = reqwest::Client::builder()
-            .unix_socket(socket.as_path())
+    ///
+    /// # Errors
+    /// The token or the CA cannot be used.
+    pub(crate) fn new(place: Place) -> Result<Self, Failure> {
+        let (builder, base) = match &place {
+            // The host's name goes nowhere: the connection is the Unix socket.
+            Place::Socket(socket) => {
+                (place::at(socket), Url::parse("http://seawall/").map_err(|error| Failure::Other(error.into()))?)
+            }
+            Place::Host(host) => (host.builder()?, host.url.clone()),
+        };
+        let http = builder
             .build()
             .map_err(|error| Failure::Other(anyhow::Error::new(error).context("failed to set up the HTTP client")))?;
-        Ok(Self { http, socket })
+        Ok(Self { http, place, base })
     }
 
     /// A request that answers with JSON.
@@ -123,13 +133,12 @@ impl Client {
     }
 
     fn connection(&self, source: anyhow::Error) -> Failure {
-        Failure::Connection { socket: self.socket.clone(), source }
+        Failure::Connection { place: self.place.to_string(), source }
     }
 
     fn url(&self, path: &[&str], query: &Query<'_>) -> Result<Url, Failure> {
         let other = |message: &str| Failure::Other(anyhow::anyhow!("failed to build an address: {message}"));
-        // The host's name goes nowhere: the connection is the Unix socket.
-        let mut url = Url::parse("http://seawall/v1").map_err(|error| other(&error.to_string()))?;
+        let mut url = self.base.clone();
         for part in path {
             // An address cannot carry these as names, and no session has them.
             if matches!(*part, "" | "." | "..") {
@@ -137,7 +146,7 @@ impl Client {
                 return Err(Problem::new(Kind::NotFound, detail).into());
             }
         }
-        url.path_segments_mut().map_err(|()| other("no path"))?.extend(path);
+        url.path_segments_mut().map_err(|()| other("no path"))?.pop_if_empty().push("v1").extend(path);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -148,7 +157,7 @@ impl Client {
         let response = match result {
             Ok(response) => response,
             Err(error) if error.is_connect() => {
-                return Err(Failure::NoDaemon { socket: self.socket.clone(), source: io_cause(&error) });
+                return Err(self.place.no_daemon(error));
             }
             Err(error) => return Err(self.broken(error)),
         };
@@ -162,16 +171,4 @@ impl Client {
             Err(_) => Err(self.connection(anyhow::anyhow!("what answers there is no Seawall daemon: HTTP {status}"))),
         }
     }
-}
-
-/// The system's own error inside of the HTTP client's.
-fn io_cause(error: &reqwest::Error) -> std::io::Error {
-    let mut next = std::error::Error::source(error);
-    while let Some(source) = next {
-        if let Some(io) = source.downcast_ref::<std::io::Error>() {
-            return std::io::Error::new(io.kind(), io.to_string());
-        }
-        next = source.source();
-    }
-    std::io::Error::other("the connection failed")
 }

@@ -83,8 +83,9 @@ fn ready(settings: &Settings, app: &App) {
         1 => ", 1 session adopted".to_owned(),
         many => format!(", {many} sessions adopted"),
     };
-    announce(&format!("ready on {} ({backends} backends{adopted})\n", settings.socket.display()));
-    info!(socket = %settings.socket.display(), backends, sessions = running, "ready");
+    let tcp = app.url().map_or_else(String::new, |url| format!(" and {url}"));
+    announce(&format!("ready on {}{tcp} ({backends} backends{adopted})\n", settings.socket.display()));
+    info!(socket = %settings.socket.display(), tcp = app.url(), backends, sessions = running, "ready");
 }
 
 /// On standard output, for whoever started it. Nobody may be reading: that is no failure.

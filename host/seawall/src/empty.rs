@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Server, WRITE_TIMEOUT, bind, empty_router};
+use crate::api::{Door, Server, WRITE_TIMEOUT, bind, empty_router};
 
 /// Serves the routes of lists and creations on this socket until `end`: the same server, and handlers that give what they
 /// were given. `created` is what a creation answers.
@@ -18,7 +18,7 @@ pub async fn serve(
     created: Bytes,
     end: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let server = Server::spawn(bind(socket)?, empty_router(list, created), end.clone(), WRITE_TIMEOUT);
+    let server = Server::spawn([Door::Unix(bind(socket)?)], empty_router(list, created), end.clone(), WRITE_TIMEOUT);
     end.cancelled().await;
     server.shutdown(WRITE_TIMEOUT).await;
     Ok(())

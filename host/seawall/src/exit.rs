@@ -84,11 +84,21 @@ pub(crate) enum Failure {
         /// What the system said.
         source: std::io::Error,
     },
+    /// There is no daemon at that address, or it is not believed to be one.
+    #[error("no daemon is reached at {host}; {hint}")]
+    NoHost {
+        /// Its address.
+        host: String,
+        /// What to do.
+        hint: &'static str,
+        /// What went wrong.
+        source: anyhow::Error,
+    },
     /// The connection to the daemon broke.
-    #[error("the connection to the daemon at {} broke", .socket.display())]
+    #[error("the connection to the daemon at {place} broke")]
     Connection {
-        /// Its socket.
-        socket: PathBuf,
+        /// Where it is.
+        place: String,
         /// How.
         source: anyhow::Error,
     },
@@ -145,7 +155,7 @@ impl Failure {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Daemon(problem) => of_problem(problem.kind),
-            Self::NoDaemon { .. } | Self::Connection { .. } => Code::NoDaemon,
+            Self::NoDaemon { .. } | Self::NoHost { .. } | Self::Connection { .. } => Code::NoDaemon,
             Self::Config(_) => Code::Config,
             Self::Start(error) => of_start(error),
             Self::Plugin { .. } => Code::Plugin,
@@ -176,8 +186,9 @@ fn of_problem(kind: Kind) -> Code {
         | Kind::TooLarge
         | Kind::TooSlow
         | Kind::UnsupportedMedia
-        | Kind::MethodNotAllowed => Code::Invalid,
-        Kind::Denied => Code::Denied,
+        | Kind::MethodNotAllowed
+        | Kind::Misdirected => Code::Invalid,
+        Kind::Denied | Kind::Unauthenticated => Code::Denied,
         Kind::NotFound => Code::NotFound,
         Kind::Conflict | Kind::Changed | Kind::Ambiguous | Kind::NeedsRestart => Code::Conflict,
         Kind::Config => Code::Config,
@@ -200,10 +211,16 @@ fn of_problem(kind: Kind) -> Code {
 fn of_start(error: &StartError) -> Code {
     match error {
         StartError::Locked(_) | StartError::SocketInUse { .. } => Code::Locked,
-        StartError::Store(_) | StartError::Storage { .. } => Code::Storage,
-        StartError::Config(_) | StartError::SocketTooLong { .. } | StartError::SocketExposed { .. } => Code::Config,
+        StartError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => Code::Locked,
+        StartError::Store(_) | StartError::Storage { .. } | StartError::Tokens(_) => Code::Storage,
+        StartError::Config(_)
+        | StartError::SocketTooLong { .. }
+        | StartError::SocketExposed { .. }
+        | StartError::Tls { .. } => Code::Config,
         StartError::Plugin { .. } | StartError::NoPlugin { .. } => Code::Plugin,
-        StartError::Socket { .. } | StartError::Runtime(_) | StartError::Control(_) => Code::Other,
+        StartError::Socket { .. } | StartError::Listen { .. } | StartError::Runtime(_) | StartError::Control(_) => {
+            Code::Other
+        }
     }
 }
 

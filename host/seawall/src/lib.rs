@@ -1,7 +1,7 @@
 //! Seawall: a host daemon that runs sessions through WebAssembly backends, and the command line that talks to it.
 //!
 //! ```text
-//!   cli ----> client ~~~ Unix socket ~~~> api ----> control ----> backends
+//!   cli ----> client ~~~ socket, TCP ~~~~> api ----> control ----> backends
 //!    |                                     ^           ^             ^
 //!    `----> daemon (signals) ----> app ----+-----------+-------------'
 //!                                   ^  wires them, and alone knows all of them
@@ -29,9 +29,11 @@ mod logging;
 mod metrics;
 #[doc(hidden)]
 pub mod outside;
+mod place;
 mod problem;
 mod reload;
 mod schema;
+mod tokens;
 
 /// The program: reads the command line, does what it says, and gives the exit code.
 pub fn main() -> std::process::ExitCode {

@@ -13,13 +13,15 @@ use hyper_util::service::TowerToHyperService;
 use seawall_backend::LogChunk;
 use seawall_control::Control;
 use seawall_model::{BackendName, Problem, Timestamp};
+use seawall_store::Store;
 use serde_json::Value;
 
-use crate::api::{Frame, FrameReader, Version, router};
+use crate::api::{Frame, FrameReader, Peer, Version, router};
 use crate::config::{Document, Overrides, Settings};
 use crate::metrics::Metrics;
 use crate::reload::Reload;
 use crate::schema::Schema;
+use crate::tokens::Tokens;
 
 /// What a configuration file comes to, written as one.
 ///
@@ -96,12 +98,13 @@ impl Api {
     /// With the schema of each backend's options.
     ///
     /// # Errors
-    /// One is no schema.
-    pub fn new(control: Control, schemas: &BTreeMap<BackendName, String>) -> Result<Self, String> {
+    /// One is no schema, or the store cannot be read.
+    pub async fn new(control: Control, store: Store, schemas: &BTreeMap<BackendName, String>) -> Result<Self, String> {
         let schema = |(name, text): (&BackendName, &String)| Ok((name.clone(), Schema::new(text)?));
         let options = schemas.iter().map(schema).collect::<Result<BTreeMap<_, _>, String>>()?;
         let version = Version { version: "0", api: 1, store: String::new(), pid: 1, started_at: Timestamp::now() };
-        let api = crate::api::Api::new(control, version, options.into(), Reload::never(), Metrics::default());
+        let tokens = Tokens::load(store).await.map_err(|error| error.to_string())?;
+        let api = crate::api::Api::new(control, version, options.into(), Reload::never(), Metrics::default(), tokens);
         Ok(Self(TowerToHyperService::new(router(api))))
     }
 
@@ -111,7 +114,8 @@ impl Api {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(Bytes::copy_from_slice(body))).ok()?;
+        let mut request = request.body(Full::new(Bytes::copy_from_slice(body))).ok()?;
+        request.extensions_mut().insert(Peer::Local("outside".into()));
         let Ok(response) = self.0.call(request).await;
         let media = response.headers().get(hyper::header::CONTENT_TYPE);
         let media = media.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();

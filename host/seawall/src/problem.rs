@@ -42,6 +42,10 @@ pub(crate) enum Kind {
     TooSlow,
     /// The session is not as the client saw it any more.
     Changed,
+    /// Nobody knows who asks.
+    Unauthenticated,
+    /// It is meant for somebody else.
+    Misdirected,
     /// There was no answer in time.
     TimedOut,
     /// A pool or quota is used up for now.
@@ -77,7 +81,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 27] = [
+    const ALL: [Self; 29] = [
         Self::Malformed,
         Self::Invalid,
         Self::Denied,
@@ -89,6 +93,8 @@ impl Kind {
         Self::UnsupportedMedia,
         Self::TooSlow,
         Self::Changed,
+        Self::Unauthenticated,
+        Self::Misdirected,
         Self::TimedOut,
         Self::Exhausted,
         Self::Full,
@@ -111,6 +117,7 @@ impl Kind {
     pub(crate) fn status(self) -> u16 {
         match self {
             Self::Malformed => 400,
+            Self::Unauthenticated => 401,
             Self::Denied => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
@@ -119,6 +126,7 @@ impl Kind {
             Self::Changed => 412,
             Self::TooLarge => 413,
             Self::UnsupportedMedia => 415,
+            Self::Misdirected => 421,
             Self::Invalid | Self::Config | Self::Plugin => 422,
             Self::Exhausted => 429,
             Self::Store | Self::Internal => 500,
@@ -145,6 +153,8 @@ impl Kind {
             Self::UnsupportedMedia => "unsupported_media",
             Self::TooSlow => "too_slow",
             Self::Changed => "changed",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Misdirected => "misdirected",
             Self::TimedOut => "timed_out",
             Self::Exhausted => "exhausted",
             Self::Full => "full",
@@ -177,6 +187,8 @@ impl Kind {
             Self::UnsupportedMedia => "The body must be JSON",
             Self::TooSlow => "The body took too long",
             Self::Changed => "The session is another one by now",
+            Self::Unauthenticated => "A token is needed",
+            Self::Misdirected => "Meant for another host",
             Self::TimedOut => "There was no answer in time",
             Self::Exhausted => "Busy",
             Self::Full => "The backend has as many calls as it may have",
@@ -393,6 +405,9 @@ impl From<ReloadError> for Problem {
                 | StartError::SocketTooLong { .. }
                 | StartError::SocketInUse { .. }
                 | StartError::SocketExposed { .. }
+                | StartError::Listen { .. }
+                | StartError::Tls { .. }
+                | StartError::Tokens(_)
                 | StartError::Socket { .. }
                 | StartError::Runtime(_)
                 | StartError::Control(_),

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -161,7 +162,11 @@ impl Drop for Serving {
 }
 
 fn serve(folder: &Path) -> (Serving, String) {
-    std::fs::write(folder.join("good.toml"), NO_BACKENDS).unwrap();
+    serve_with(folder, "")
+}
+
+fn serve_with(folder: &Path, more: &str) -> (Serving, String) {
+    std::fs::write(folder.join("good.toml"), format!("{NO_BACKENDS}{more}")).unwrap();
     let mut command = seawall(folder);
     command.args(["serve", "--config", "good.toml"]).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut daemon = Serving(command.spawn().unwrap());
@@ -254,4 +259,70 @@ fn a_daemon_that_was_killed_leaves_nothing_in_the_way() {
     assert!(folder.path().join("data/seawall.sock").exists(), "the socket is left over");
     let (_second, ready) = serve(folder.path());
     assert!(ready.starts_with("ready on "), "{ready}");
+}
+
+#[test]
+fn a_daemon_is_asked_from_elsewhere_with_a_token_and_a_certificate_that_is_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let private = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    private("cert.pem", &made.cert.pem());
+    private("key.pem", &made.signing_key.serialize_pem());
+    let tls = "tls = { cert = \"cert.pem\", key = \"key.pem\" }";
+    let (_daemon, ready) = serve_with(folder.path(), &format!("[api.tcp]\nlisten = \"127.0.0.1:0\"\n{tls}\n"));
+    let url = ready.split(' ').find(|word| word.starts_with("https://127.0.0.1:")).unwrap_or_else(|| panic!("{ready}"));
+    let ask = |arguments: &[&str]| seawall(folder.path()).args(arguments).output().unwrap();
+    let said = |arguments: &[&str]| told(folder.path(), &ask(arguments)).replace(url, "[URL]");
+
+    let token = String::from_utf8(ask(&["token", "create", "ci", "--scope", "write"]).stdout).unwrap();
+    private("token", &token);
+    let there = ["--host", url, "--token-file", "token", "--ca-file", "cert.pem"];
+    let with = |more: &[&str]| said(&[&there[..], more].concat());
+    assert_eq!(with(&["ps", "--json"]), "code 0\n[]\n");
+    let listed: serde_json::Value = serde_json::from_slice(&ask(&["token", "ls", "--json"]).stdout).unwrap();
+    assert_eq!((&listed[0]["name"], &listed[0]["scope"]), (&"ci".into(), &"write".into()));
+    assert!(listed[0]["used_at"].is_string() && listed[0]["expires_at"].is_string(), "{listed}");
+
+    let variable = seawall(folder.path())
+        .args(["ps", "--json"])
+        .envs([("SEAWALL_HOST", url), ("SEAWALL_TOKEN", token.trim()), ("SEAWALL_CA_FILE", "cert.pem")])
+        .output();
+    assert_eq!(told(folder.path(), &variable.unwrap()), "code 0\n[]\n");
+    // A flag is nearer than a variable.
+    let mut nearer = seawall(folder.path());
+    nearer.args(["--socket", "data/seawall.sock", "ps", "--json"]).env("SEAWALL_HOST", url);
+    assert_eq!(told(folder.path(), &nearer.output().unwrap()), "code 0\n[]\n");
+
+    let denied = with(&["token", "ls"]);
+    let stranger = said(&["--host", url, "--token-file", "token", "ps"]);
+    let absent = said(&["--host", url, "--token-file", "absent", "ps"]);
+    private("key-of-everybody", &token);
+    let everybody = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(folder.path().join("key-of-everybody"), everybody).unwrap();
+    let open = said(&["--host", url, "--token-file", "key-of-everybody", "ps"]);
+    let revoked = said(&["token", "revoke", "ci"]);
+    let after = with(&["ps"]);
+    let lines = [
+        denied,
+        stranger,
+        absent,
+        open,
+        said(&["--host", url, "ps"]),
+        said(&["--host", url, "--socket", "x", "ps"]),
+        said(&["--host", url, "serve"]),
+        said(&["--host", "http://10.0.0.1:7790", "ps"]),
+        revoked,
+        after,
+        said(&["token", "revoke", "ci"]),
+        said(&["token", "create", "a b"]),
+        said(&["token", "create", "x", "--scope", "root"]),
+        said(&["token", "create", "x", "--expires", "0s"]),
+    ];
+    let text = lines.join("\n");
+    let cut = |line: &str| line.split(" (trace ").next().unwrap_or_default().to_owned();
+    insta::assert_snapshot!(text.lines().map(cut).collect::<Vec<_>>().join("\n"));
 }

@@ -136,6 +136,9 @@ pub enum Error {
     /// A session was made for this key already.
     #[error("the key {0:?} is taken")]
     KeyTaken(String),
+    /// A token has this name.
+    #[error("there is a token with the name {0:?}")]
+    TokenTaken(String),
     /// Something stored cannot be read back. It is left as it is.
     #[error("the stored {what} cannot be read: {why}")]
     BadRecord {

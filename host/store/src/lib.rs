@@ -34,6 +34,7 @@ mod rows;
 mod schema;
 mod state;
 mod store;
+mod tokens;
 mod writer;
 
 pub use config::{JournalConfig, StateQuota, StoreConfig};
@@ -44,3 +45,4 @@ pub use once::Once;
 pub use record::{Act, Event, Intent, SessionRecord, Write};
 pub use state::{Change, Entry, Expectation, StateError, StateMap, Versioned};
 pub use store::{Snapshot, Stats, Store};
+pub use tokens::{Scope, Token};

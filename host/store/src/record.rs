@@ -6,7 +6,7 @@ use seawall_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Once;
+use crate::{Once, Token};
 
 /// A session as the store keeps it.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,6 +154,17 @@ pub enum Write {
     PutOnce(Once),
     /// Forget such a key.
     ForgetOnce(String),
+    /// A new token. Refused with [`Error::TokenTaken`](crate::Error::TokenTaken).
+    PutToken(Token),
+    /// A token was used.
+    UseToken {
+        /// Its id.
+        id: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// A token is no longer good.
+    DeleteToken(String),
     /// Add to the journal. The store gives the id, in the order of commits, and whatever `id` says is overwritten.
     Event(Event),
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
-use crate::{Error, Event, Intent, Once, SessionRecord, Snapshot, Write};
+use crate::{Error, Event, Intent, Once, SessionRecord, Snapshot, Token, Write};
 
 /// A [`Write`], ready to be written.
 #[derive(Debug)]
@@ -22,6 +22,9 @@ pub(crate) enum Row {
     SettleIntent(SessionId),
     PutOnce(Once),
     ForgetOnce(String),
+    PutToken(Token),
+    UseToken { id: String, at: Timestamp },
+    DeleteToken(String),
     Event(Event),
 }
 
@@ -78,6 +81,9 @@ pub(crate) fn encode(write: Write) -> Result<Row, Error> {
         Write::SettleIntent(id) => Row::SettleIntent(id),
         Write::PutOnce(once) => Row::PutOnce(once),
         Write::ForgetOnce(key) => Row::ForgetOnce(key),
+        Write::PutToken(token) => Row::PutToken(token),
+        Write::UseToken { id, at } => Row::UseToken { id, at },
+        Write::DeleteToken(id) => Row::DeleteToken(id),
         Write::Event(event) => Row::Event(event),
     })
 }

@@ -14,10 +14,11 @@ use crate::lock::{self, Lock};
 use crate::{OpenError, StoreConfig};
 
 /// In the order in which they are applied. A released migration is never edited.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "first", include_str!("../migrations/0001_first.sql")),
     (2, "trace", include_str!("../migrations/0002_trace.sql")),
     (3, "requests", include_str!("../migrations/0003_requests.sql")),
+    (4, "tokens", include_str!("../migrations/0004_tokens.sql")),
 ];
 /// Set by the first migration: "Seaw".
 const APPLICATION: i64 = 0x5365_6177;

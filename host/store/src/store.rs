@@ -21,8 +21,8 @@ use crate::schema::Database;
 use crate::state::{Shared, Versioned};
 use crate::writer::{Counters, Submit, Writer};
 use crate::{
-    Error, Event, EventFilter, Intent, Once, OpenError, SessionRecord, StateMap, StateQuota, StoreConfig, Write, once,
-    rows,
+    Error, Event, EventFilter, Intent, Once, OpenError, SessionRecord, StateMap, StateQuota, StoreConfig, Token, Write,
+    once, rows, tokens,
 };
 
 /// Events that a subscriber may be behind before it misses some.
@@ -242,6 +242,14 @@ impl Store {
     pub async fn once(&self, key: &str, now: Timestamp) -> Result<Option<Once>, Error> {
         let key = key.to_owned();
         self.0.reader.read(async move |connection| once::get(&key, now, connection).await).await
+    }
+
+    /// Every token, oldest first.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn tokens(&self) -> Result<Vec<Token>, Error> {
+        self.0.reader.read(async |connection| tokens::all(connection).await).await
     }
 
     /// Counts since the store was opened.

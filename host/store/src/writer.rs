@@ -38,7 +38,7 @@ use crate::pruning::Pruning;
 use crate::rows::{Row, SessionRow};
 use crate::schema::Database;
 use crate::state::{Checked, Commit};
-use crate::{Error, Event, StateError, once};
+use crate::{Error, Event, StateError, once, tokens};
 
 /// Batches that may wait; more callers wait to queue.
 const QUEUE: usize = 1024;
@@ -402,6 +402,9 @@ async fn write_rows(rows: &[Row], connection: &mut SqliteConnection) -> Result<V
             }
             Row::PutOnce(once) => once::put(once, connection).await?,
             Row::ForgetOnce(key) => once::forget(key, connection).await?,
+            Row::PutToken(token) => tokens::put(token, connection).await?,
+            Row::UseToken { id, at } => tokens::used(id, *at, connection).await?,
+            Row::DeleteToken(id) => tokens::delete(id, connection).await?,
             Row::Event(event) => events.push(journal::add(event, connection).await?),
         }
     }

@@ -1,40 +1,69 @@
-//! Who asks: each request is done for the user at the other end of its connection, and one that is to change anything is
-//! a line in the log, whatever became of it.
+//! Who asks: each request is done for the user at the other end of its connection or for the bearer of its token, and one
+//! that is to change anything is a line in the log, whatever became of it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
+use seawall_store::Scope;
 use tokio::net::UnixStream;
 use tracing::{info, warn};
 
 use super::respond::shown;
+use crate::problem::{Kind, Problem};
 
-/// Who is at the other end of a connection: on the Unix socket the user as the kernel knows it.
+/// Who is at the other end of a connection. What is sent later by whoever was given the connection is sent in this name.
 #[derive(Clone, Debug)]
-pub(super) struct Peer(Arc<str>);
+pub(crate) enum Peer {
+    /// On the Unix socket: the user as the kernel knows it.
+    Local(Arc<str>),
+    /// Over TCP. Nobody yet: see [`super::admission`].
+    Remote(SocketAddr),
+}
+
+/// Who a request is done for: `uid 1000`, `token ci`.
+#[derive(Clone, Debug)]
+pub(super) struct Actor(pub(super) Arc<str>);
+
+/// What whoever asks may do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Granted(pub(super) Scope);
 
 impl Peer {
-    /// Who connected. What is sent later by whoever was given the connection is sent in this name.
-    pub(super) fn of(stream: &UnixStream) -> Self {
+    /// Who connected to the socket.
+    pub(super) fn local(stream: &UnixStream) -> Self {
         match stream.peer_cred() {
-            Ok(credentials) => Self(format!("uid {}", credentials.uid()).into()),
+            Ok(credentials) => Self::Local(format!("uid {}", credentials.uid()).into()),
             Err(error) => {
                 warn!(%error, "the system does not say who connected");
-                Self("unknown".into())
+                Self::Local("unknown".into())
             }
         }
+    }
+
+    /// Somebody far away.
+    pub(super) fn remote(from: SocketAddr) -> Self {
+        Self::Remote(from)
+    }
+}
+
+impl Granted {
+    /// Why that is not enough.
+    pub(super) fn too_little(has: Scope, needed: Scope) -> Problem {
+        let (has, needed) = (has.as_str(), needed.as_str());
+        Problem::new(Kind::Denied, format!("the scope of the token is {has}, and this needs {needed}"))
     }
 }
 
 /// Does a request for whoever sent it. The events that it causes say who that is.
 pub(super) async fn note(request: Request, next: Next) -> Response {
-    let actor = request.extensions().get::<Peer>().map(|peer| Arc::clone(&peer.0));
+    let actor = request.extensions().get::<Actor>().map(|actor| Arc::clone(&actor.0));
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let line =
-        changes.then(|| Line { actor: actor.clone(), of: Some(request.method().clone()), uri: request.uri().clone() });
+    let of = changes.then(|| request.method().clone());
+    let line = of.map(|of| Line { actor: actor.clone(), of: Some(of), uri: request.uri().clone() });
     let response = match actor {
         Some(actor) => seawall_control::acting(actor, next.run(request)).await,
         None => next.run(request).await,

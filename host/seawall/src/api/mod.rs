@@ -1,6 +1,7 @@
-//! The HTTP API, version 1, on a Unix socket.
+//! The HTTP API, version 1, on a Unix socket and, where that is asked for, over TCP.
 //!
-//! [`server`] owns the listener and every connection, and joins them; [`routes`] says what stands where, and
+//! [`socket`] and [`tcp`] bind, [`server`] owns what was bound and every connection, and joins them; [`audit`] and
+//! [`admission`] say who asks and whether they may; [`routes`] says what stands where, and
 //! `/openapi.json` is made of it (see [`openapi`]); one file a group of addresses. Every error is a problem document (see
 //! [`crate::problem`]), those of axum and of the address space itself included.
 //!
@@ -8,6 +9,7 @@
 //! `axum` is named in this folder only.
 
 mod acts;
+mod admission;
 mod audit;
 mod backends;
 mod conditional;
@@ -30,8 +32,10 @@ mod socket;
 mod state;
 #[cfg(test)]
 mod stream_tests;
+mod tcp;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod trace;
 mod until;
 
@@ -43,12 +47,15 @@ use bytes::Bytes;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use audit::Peer;
 pub(crate) use events::Missed;
 pub(crate) use frame::{Frame, FrameReader, header as frame_header};
-pub(crate) use server::{Server, WRITE_TIMEOUT};
+pub(crate) use server::{Door, Server, WRITE_TIMEOUT};
 pub(crate) use sessions::Downed;
 pub(crate) use socket::{bind, check as check_socket, check_path};
 pub(crate) use state::{Api, Schemas, Version};
+pub(crate) use tcp::listen;
+pub(crate) use tokens::{Made, NewToken, TokenInfo};
 pub(crate) use until::Until;
 
 use crate::metrics::Metrics;
@@ -71,6 +78,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))
         .routes(routes!(openapi::show))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
         .route_layer(axum::middleware::from_fn(patience::quick));
     let held = OpenApiRouter::new()
         .routes(routes!(sessions::create))
@@ -95,6 +104,7 @@ pub(crate) fn router(api: Api) -> Router {
         .method_not_allowed_fallback(respond::no_such_method)
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::from_fn(audit::note))
+        .layer(axum::middleware::from_fn_with_state(api.clone(), admission::guard))
         .layer(axum::middleware::from_fn_with_state(api.metrics.clone(), measure::count))
         .layer(axum::middleware::from_fn(trace::follow))
         .with_state(api)

@@ -9,6 +9,7 @@ use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::response::Response as Described;
 use utoipa::openapi::schema::{Schema, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, ContentBuilder, ObjectBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoParams, OpenApi};
 
@@ -23,16 +24,31 @@ use crate::problem::Problem;
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
         contact()
     ),
-    servers((url = "http://seawall", description = "The Unix socket; the host's name goes nowhere")),
+    servers((url = "/", description = "Where this document came from; on the Unix socket the host's name goes nowhere")),
+    security((), ("token" = [])),
+    modifiers(&Bearer),
     tags(
         (name = "sessions", description = "Sessions: what runs, ran and should run"),
         (name = "events", description = "What happened"),
         (name = "backends", description = "What sessions run on"),
         (name = "daemon", description = "The daemon itself"),
+        (name = "tokens", description = "Who may use the API over TCP"),
     ),
     components(schemas(Problem, seawall_store::Event))
 )]
 struct Frame;
+
+/// How a request over TCP says whose it is.
+struct Bearer;
+
+impl utoipa::Modify for Bearer {
+    fn modify(&self, document: &mut Document) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
+        let scheme = scheme.description(Some("Over TCP only: what `seawall token create` prints"));
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(scheme.build()));
+    }
+}
 
 /// The document without any address.
 pub(super) fn frame() -> Document {
@@ -104,6 +120,16 @@ pub(super) struct OfSession {
 #[expect(dead_code, reason = "read by the derive")]
 pub(super) struct OfBackend {
     /// As configured.
+    #[param(min_length = 1, max_length = 128)]
+    name: String,
+}
+
+/// Which token an address means.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "read by the derive")]
+pub(super) struct OfToken {
+    /// Its name or its id.
     #[param(min_length = 1, max_length = 128)]
     name: String,
 }

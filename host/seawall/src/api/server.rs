@@ -1,6 +1,7 @@
-//! The listener and its connections: bound under the data directory's lock, bounded in number and in patience, and
-//! joined at the end.
+//! What was bound, and its connections: bounded in number and in patience, and joined at the end.
 
+use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
@@ -19,18 +21,44 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::audit::Peer;
-use super::socket::Bound;
+use super::{socket, tcp};
 
-/// Connections at one time; more of them wait in the listener's queue.
+/// Connections of one door at one time; more of them wait in the listener's queue. Strangers who fill the one leave the
+/// other as it is.
 const MAX_CONNECTIONS: usize = 512;
-/// A client that has not sent its header by then is cut off.
+/// A client that has not sent its header by then is cut off; before that, one that has not agreed on TLS.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A client that takes nothing of what is written to it for so long is cut off, and what it held is free again. A pager
 /// that somebody left open is such a client.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Of a request's header, and of what waits to be written.
 const MAX_HEADER: usize = 64 << 10;
-/// A server that runs. Owns the accepting task and one task a connection.
+
+/// Where clients come in.
+pub(crate) enum Door {
+    /// Only those who may open the socket.
+    Unix(socket::Bound),
+    /// Whoever reaches the address.
+    Tcp(tcp::Listener),
+}
+
+/// Who came in.
+enum Arrival {
+    Unix(UnixStream),
+    Tcp(TcpStream, SocketAddr),
+}
+
+impl Door {
+    /// Cancel-safe: a connection that was not accepted stays in the queue.
+    async fn accept(&self) -> io::Result<Arrival> {
+        match self {
+            Self::Unix(bound) => bound.listener.accept().await.map(|(stream, _)| Arrival::Unix(stream)),
+            Self::Tcp(bound) => bound.listener.accept().await.map(|(stream, from)| Arrival::Tcp(stream, from)),
+        }
+    }
+}
+
+/// A server that runs. Owns an accepting task a door and one task a connection.
 #[derive(Debug)]
 pub(crate) struct Server {
     tasks: TaskTracker,
@@ -42,16 +70,24 @@ pub(crate) struct Server {
 
 impl Server {
     /// Begins to answer. `drain` is the token that streams end with; for `patience` see [`WRITE_TIMEOUT`].
-    pub(crate) fn spawn(bound: Bound, router: Router, drain: CancellationToken, patience: Duration) -> Self {
+    pub(crate) fn spawn(
+        doors: impl IntoIterator<Item = Door>,
+        router: Router,
+        drain: CancellationToken,
+        patience: Duration,
+    ) -> Self {
         let server = Self { tasks: TaskTracker::new(), drain, cut: CancellationToken::new() };
-        let accept = accept(bound, router, server.tasks.clone(), server.drain.clone(), server.cut.clone(), patience);
-        server.tasks.spawn(accept);
+        let terms = Terms { router, drain: server.drain.clone(), cut: server.cut.clone(), patience };
+        for door in doors {
+            server.tasks.spawn(accept(door, server.tasks.clone(), terms.clone()));
+        }
         server
     }
 
     /// Connections that are there now.
     #[cfg(test)]
     pub(crate) fn connections(&self) -> usize {
+        // One door, in tests.
         self.tasks.len().saturating_sub(1)
     }
 
@@ -72,35 +108,38 @@ impl Server {
     }
 }
 
-async fn accept(
-    bound: Bound,
+/// What every connection is given.
+#[derive(Clone)]
+struct Terms {
     router: Router,
-    tasks: TaskTracker,
     drain: CancellationToken,
     cut: CancellationToken,
     patience: Duration,
-) {
+}
+
+async fn accept(door: Door, tasks: TaskTracker, terms: Terms) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let next = async {
             let permit = Arc::clone(&permits).acquire_owned().await;
-            (permit, bound.listener.accept().await)
+            (permit, door.accept().await)
         };
         let (permit, accepted) = tokio::select! {
             biased;
             // Cancel-safe: a connection that was not accepted stays in the queue, a permit goes back.
-            () = drain.cancelled() => return,
+            () = terms.drain.cancelled() => return,
             next = next => next,
         };
         let Ok(permit) = permit else { return };
         match accepted {
-            Ok((stream, _)) => {
-                let peer = Peer::of(&stream);
-                let mut stream = TimeoutStream::new(stream);
-                stream.set_write_timeout(Some(patience));
-                let connection = connection(Box::pin(stream), peer, router.clone(), drain.clone(), cut.clone());
+            Ok(arrival) => {
+                let tls = match &door {
+                    Door::Unix(_) => None,
+                    Door::Tcp(bound) => bound.tls.clone(),
+                };
+                let terms = terms.clone();
                 tasks.spawn(async move {
-                    connection.await;
+                    serve(arrival, tls, terms).await;
                     drop(permit);
                 });
             }
@@ -113,9 +152,34 @@ async fn accept(
     }
 }
 
-type Stream = Pin<Box<TimeoutStream<UnixStream>>>;
+async fn serve(arrival: Arrival, tls: Option<tokio_rustls::TlsAcceptor>, terms: Terms) {
+    let (stream, from) = match arrival {
+        Arrival::Unix(stream) => {
+            let peer = Peer::local(&stream);
+            return connection(stream, peer, terms).await;
+        }
+        Arrival::Tcp(stream, from) => (stream, from),
+    };
+    // Small answers do not wait for more to send.
+    let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else { return connection(stream, Peer::remote(from), terms).await };
+    let agreed = tokio::select! {
+        // Cancel-safe: nothing was asked yet.
+        () = terms.drain.cancelled() => return,
+        agreed = tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)) => agreed,
+    };
+    match agreed {
+        Ok(Ok(stream)) => connection(stream, Peer::remote(from), terms).await,
+        Ok(Err(error)) => debug!(%from, %error, "there was no agreement on TLS"),
+        Err(_) => debug!(%from, "there was no agreement on TLS in time"),
+    }
+}
 
-async fn connection(stream: Stream, peer: Peer, router: Router, drain: CancellationToken, cut: CancellationToken) {
+async fn connection(stream: impl AsyncRead + AsyncWrite + Send + 'static, peer: Peer, terms: Terms) {
+    let Terms { router, drain, cut, patience } = terms;
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(patience));
+    let stream: Pin<Box<TimeoutStream<_>>> = Box::pin(stream);
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use crate::metrics::Metrics;
 use crate::reload::Reload;
 use crate::schema::Schema;
+use crate::tokens::Tokens;
 
 /// What every handler is given. Cheap to clone.
 #[derive(Clone)]
@@ -26,6 +27,10 @@ pub(crate) struct Api {
     pub(crate) reload: Reload,
     /// What is counted.
     pub(crate) metrics: Metrics,
+    /// Who may come in over TCP.
+    pub(crate) tokens: Tokens,
+    /// By which names.
+    pub(crate) hosts: Arc<[String]>,
     schemas: Schemas,
 }
 
@@ -76,8 +81,16 @@ pub(crate) struct Version {
 
 impl Api {
     /// With the schemas that `options` of new sessions are checked against.
-    pub(crate) fn new(control: Control, version: Version, schemas: Schemas, reload: Reload, metrics: Metrics) -> Self {
-        Self { control, version: Arc::new(version), drain: CancellationToken::new(), reload, metrics, schemas }
+    pub(crate) fn new(
+        control: Control,
+        version: Version,
+        schemas: Schemas,
+        reload: Reload,
+        metrics: Metrics,
+        tokens: Tokens,
+    ) -> Self {
+        let (version, drain) = (Arc::new(version), CancellationToken::new());
+        Self { control, version, drain, reload, metrics, tokens, hosts: Arc::default(), schemas }
     }
 
     /// Checks `options` against the schema of the backend's plugin.

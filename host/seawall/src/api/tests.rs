@@ -5,6 +5,7 @@ mod conditional;
 mod described;
 mod measured;
 mod pages;
+mod tcp;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,9 +22,10 @@ use seawall_store::{Store, StoreConfig};
 use seawall_testing::memory::Memory;
 use serde_json::{Value, json};
 
-use super::{Api, Server, Version, bind, router};
+use super::{Api, Door, Server, Version, bind, router};
 use crate::metrics::Metrics;
 use crate::schema::Schema;
+use crate::tokens::Tokens;
 
 pub(super) struct Daemon {
     pub(super) http: reqwest::Client,
@@ -45,12 +47,29 @@ impl Daemon {
         Self::with(ControlConfig::default(), [("fake", backend)], bounds, patience).await
     }
 
+    /// With these doors beside its socket, by these names.
+    async fn with_doors(doors: impl IntoIterator<Item = Door>, hosts: &[&str]) -> (Self, Tokens) {
+        let fakes = [("fake", Memory::default())];
+        Self::whole(ControlConfig::default(), fakes, StoreConfig::default(), PATIENCE, doors, hosts).await
+    }
+
     async fn with(
         config: ControlConfig,
         fakes: impl IntoIterator<Item = (&'static str, Memory)>,
         bounds: StoreConfig,
         patience: Duration,
     ) -> Self {
+        Self::whole(config, fakes, bounds, patience, [], &[]).await.0
+    }
+
+    async fn whole(
+        config: ControlConfig,
+        fakes: impl IntoIterator<Item = (&'static str, Memory)>,
+        bounds: StoreConfig,
+        patience: Duration,
+        doors: impl IntoIterator<Item = Door>,
+        hosts: &[&str],
+    ) -> (Self, Tokens) {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_with(&folder.path().join("data"), bounds).await.unwrap();
         let (mut backends, mut options) = (BTreeMap::new(), BTreeMap::new());
@@ -72,11 +91,14 @@ impl Daemon {
         };
         let socket = folder.path().join("s");
         let bound = bind(&socket).unwrap();
-        let api = Api::new(control.clone(), version, options.into(), crate::reload::Reload::never(), metrics);
+        let tokens = Tokens::load(store.clone()).await.unwrap();
+        let reload = crate::reload::Reload::never();
+        let mut api = Api::new(control.clone(), version, options.into(), reload, metrics, tokens.clone());
+        api.hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
         let drain = api.drain.clone();
-        let server = Server::spawn(bound, router(api), drain, patience);
-        let http = reqwest::Client::builder().unix_socket(socket).build().unwrap();
-        Self { http, server, control, store, folder }
+        let server = Server::spawn(std::iter::once(Door::Unix(bound)).chain(doors), router(api), drain, patience);
+        let http = crate::place::at(&socket).build().unwrap();
+        (Self { http, server, control, store, folder }, tokens)
     }
 
     pub(super) fn socket(&self) -> std::path::PathBuf {

@@ -20,6 +20,7 @@ use crate::client::Client;
 use crate::config::{Backend, PluginSource, Settings};
 use crate::embedded;
 use crate::exit::{Code, Failure};
+use crate::place::Place;
 
 /// `doctor`.
 #[derive(Debug, Args)]
@@ -211,7 +212,7 @@ fn advice(error: &std::io::Error) -> &'static str {
 async fn daemon(settings: &Settings) -> Vec<Finding> {
     let about = "daemon";
     let asked = async {
-        let client = Client::new(settings.socket.clone())?;
+        let client = Client::new(Place::Socket(settings.socket.clone()))?;
         let version: serde_json::Value = client.get(&["version"], &[]).await?;
         let overview: Overview = client.get(&["backends"], &[]).await?;
         Result::<_, Failure>::Ok((version, overview))

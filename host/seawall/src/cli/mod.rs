@@ -27,6 +27,7 @@ mod serve;
 mod session_file;
 mod sessions;
 mod template;
+mod token;
 mod values;
 mod why;
 
@@ -36,12 +37,16 @@ pub(crate) use logs::moment;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches as _, Parser, Subcommand};
+use reqwest::Url;
+use seawall_model::Secret;
 use serde::Serialize;
 
 use crate::client::Client;
 use crate::config::default_socket;
 use crate::exit::{Code, Failure, TABLE};
+use crate::place::{Host, Place, TokenFrom, address};
 use crate::problem::Problem;
 
 /// Runs sessions (containers, processes) through WebAssembly backends.
@@ -60,6 +65,15 @@ pub(crate) struct Global {
     /// The daemon's socket. Default: seawall.sock in SEAWALL_DATA_DIR or in the default data directory
     #[arg(long, global = true, env = "SEAWALL_SOCKET", value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// The address of a daemon elsewhere, https://HOST:PORT, instead of a socket
+    #[arg(long, global = true, env = "SEAWALL_HOST", value_name = "URL", value_parser = address)]
+    host: Option<Url>,
+    /// A file with the token for --host. Without it: the token in SEAWALL_TOKEN
+    #[arg(long, global = true, env = "SEAWALL_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The certificate of the CA that --host is believed by, in PEM. Without it: those that the system believes
+    #[arg(long, global = true, env = "SEAWALL_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// Print one JSON document (streams: one object a line), and errors as a problem document
     #[arg(long, global = true)]
     json: bool,
@@ -101,6 +115,9 @@ enum Command {
     /// Plugin files; works without a daemon
     #[command(subcommand)]
     Plugin(plugin::Plugin),
+    /// Tokens, with which the API is used over TCP
+    #[command(subcommand)]
+    Token(token::Token),
     /// Have the daemon read its configuration again: backends that changed are added, removed or restarted
     Reload(reload::Reload),
     /// See what this machine has of what Seawall needs, and what to do about the rest; works without a daemon
@@ -117,11 +134,42 @@ enum Command {
 
 impl Global {
     fn client(&self) -> Result<Client, Failure> {
-        let socket = match &self.socket {
-            Some(socket) => socket.clone(),
-            None => default_socket()?,
-        };
-        Client::new(socket)
+        Client::new(match (&self.host, &self.socket) {
+            (Some(url), _) => {
+                let variable = std::env::var("SEAWALL_TOKEN").ok().filter(|token| !token.is_empty());
+                let token = match &self.token_file {
+                    Some(file) => Some(TokenFrom::File(file.clone())),
+                    None => variable.map(|token| TokenFrom::Variable(Secret::new(token))),
+                };
+                Place::Host(Host::new(url.clone(), token, self.ca_file.clone())?)
+            }
+            (None, Some(socket)) => Place::Socket(socket.clone()),
+            (None, None) => Place::Socket(default_socket()?),
+        })
+    }
+
+    /// A flag is nearer than a variable: a daemon that is named is the one that is meant.
+    fn settle(&mut self, matches: &ArgMatches, command: &Command) -> Result<(), Failure> {
+        let flag = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+        let alone = matches!(
+            command,
+            Command::Serve(_)
+                | Command::Plugin(_)
+                | Command::Config(_)
+                | Command::Completions { .. }
+                | Command::Doctor(_)
+        );
+        match (flag("host"), flag("socket")) {
+            (true, _) if alone => Err(Failure::Usage("this command asks no daemon: leave --host out".to_owned())),
+            (true, true) => {
+                Err(Failure::Usage("--host and --socket name two daemons: leave one of them out".to_owned()))
+            }
+            (false, true) => {
+                self.host = None;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Prints a document: JSON if asked for, else as `text` says.
@@ -137,8 +185,9 @@ impl Global {
 
 /// Reads the command line, does what it says, and gives the exit code.
 pub(crate) fn main() -> u8 {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches().and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (mut cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help and version are asked for and no failure; clap knows.
             let code = if error.use_stderr() { Code::Usage as u8 } else { 0 };
@@ -146,8 +195,9 @@ pub(crate) fn main() -> u8 {
             return code;
         }
     };
+    let settled = cli.global.settle(&matches, &cli.command);
     let global = cli.global.clone();
-    match act(cli) {
+    match settled.and_then(|()| act(cli)) {
         Ok(code) => code,
         Err(failure) => {
             report(&global, &failure);
@@ -201,6 +251,7 @@ async fn ask(global: Global, command: Command) -> Result<u8, Failure> {
         Command::Wait(wait) => wait.run(&global, &client).await,
         Command::Events(events) => events.run(&global, &client).await,
         Command::Backend(backend) => backend.run(&global, &client).await,
+        Command::Token(token) => token.run(&global, &client).await,
         Command::Reload(reload) => reload.run(&global, &client).await,
         Command::Serve(_)
         | Command::Plugin(_)

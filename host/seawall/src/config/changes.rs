@@ -14,6 +14,7 @@ impl Settings {
             written: _,
             data_dir,
             socket,
+            api,
             shutdown: _,
             shutdown_deadline: _,
             plugins_dir: _,
@@ -31,6 +32,7 @@ impl Settings {
         let plain = [
             ("data-dir", *data_dir != new.data_dir),
             ("socket", *socket != new.socket),
+            ("api.tcp", *api != new.api),
             ("supervisor", *supervisor != new.supervisor),
             ("log.filter", *filter != new.log.filter),
             ("log.format", *format != new.log.format),
@@ -132,6 +134,7 @@ mod tests {
         let cases = [
             ("socket = \"/other\"", "socket"),
             ("supervisor = \"/other\"", "supervisor"),
+            ("api.tcp.listen = \"127.0.0.1:1\"", "api.tcp"),
             ("log.filter = \"debug\"", "log.filter"),
             ("log.format = \"json\"", "log.format"),
             ("control.sweep-interval = \"1s\"", "control.sweep-interval"),

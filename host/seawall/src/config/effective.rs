@@ -7,6 +7,7 @@ use seawall_runtime::{Grants, LimitsByClass, RuntimeConfig};
 use serde::Serialize;
 use toml::{Table, Value};
 
+use super::api::Api;
 use super::file::{LogFormat, ShutdownMode};
 use super::settings::{Backend, Settings};
 use super::tree;
@@ -28,6 +29,8 @@ pub(crate) struct Effective {
 struct Whole<'a> {
     data_dir: String,
     socket: String,
+    #[serde(skip_serializing_if = "Api::is_empty")]
+    api: &'a Api,
     shutdown: ShutdownMode,
     #[serde(with = "humantime_serde")]
     shutdown_deadline: std::time::Duration,
@@ -95,6 +98,7 @@ impl Settings {
         Table::try_from(Whole {
             data_dir: text(&self.data_dir),
             socket: text(&self.socket),
+            api: &self.api,
             shutdown: self.shutdown,
             shutdown_deadline: self.shutdown_deadline,
             plugins_dir: self.plugins_dir.as_deref().map(text),
@@ -137,7 +141,8 @@ mod tests {
     const WRITTEN: &str = "[control]\nsweep-interval = \"3s\"\n[backend.mock.config]\nseed = 4\nnested.key = \"x\"\n\
                            [backend.docker]\nenabled = false\n[runtime.limits.all]\ncalls = 77\n\
                            [backend.process]\nlimits.check.fuel = 5\nbulkhead.limit.calls = 8\n\
-                           grants.process.env = { \"A.B\" = \"c\" }\n[bulkhead.limit]\ncalls = 9\n";
+                           grants.process.env = { \"A.B\" = \"c\" }\n[bulkhead.limit]\ncalls = 9\n\
+                           [api.tcp]\nlisten = \"[::1]:7790\"\nhosts = [\"a.example\"]\ntls = { cert = \"/c\", key = \"/k\" }\n";
 
     #[test]
     fn what_is_shown_as_effective_reads_back_the_same() {

@@ -13,6 +13,7 @@ use utoipa::openapi::schema::{AdditionalProperties, Object};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema as _, ToSchema as _};
 
+use super::api::{Api, Tcp, TlsFiles};
 use super::backends::PluginSource;
 use super::file::{BackendSection, ConfigFile, LogFormat, LogSection, ShutdownMode};
 
@@ -77,11 +78,18 @@ impl ConfigFile {
             limits,
             bulkhead: BulkheadConfig::default(),
         };
+        let tcp = Tcp {
+            listen: std::net::SocketAddr::from(([127, 0, 0, 1], 7790)),
+            allow_remote: false,
+            hosts: vec!["seawall.example".to_owned()],
+            tls: Some(TlsFiles { cert: "/etc/seawall/cert.pem".into(), key: "/etc/seawall/key.pem".into() }),
+        };
         let week = std::time::Duration::from_secs(7 * 24 * 3600);
         let retention = RetentionConfig { age: Some(week), sessions: Some(1000) };
         Self {
             data_dir: path("/var/lib/seawall"),
             socket: path("/var/lib/seawall/seawall.sock"),
+            api: Api { tcp: Some(tcp) },
             shutdown: Some(ShutdownMode::Leave),
             shutdown_deadline: Some(std::time::Duration::from_secs(30)),
             plugins_dir: path("/usr/lib/seawall/plugins"),
@@ -204,7 +212,8 @@ impl Writer {
             }
         }
         if !above.is_empty() && !values.is_empty() {
-            let out = if above.first().is_some_and(|first| first == "backend") { "#" } else { "" };
+            // What is there because it is named.
+            let out = if above.first().is_some_and(|first| first == "backend" || first == "api") { "#" } else { "" };
             self.text.push('\n');
             self.remark(doc);
             self.text.push_str(&format!("{out}[{}]\n", above.join(".")));

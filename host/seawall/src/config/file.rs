@@ -12,6 +12,7 @@ use seawall_store::JournalConfig;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::api::Api;
 use super::backends::PluginSource;
 
 /// The whole file.
@@ -26,6 +27,9 @@ pub(crate) struct ConfigFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String)]
     pub(crate) socket: Option<PathBuf>,
+    /// The API beyond its socket.
+    #[serde(skip_serializing_if = "Api::is_empty")]
+    pub(crate) api: Api,
     /// What becomes of sessions when the daemon ends: `leave` has them go on, to be adopted at the next start, and `stop`
     /// stops them. Default `leave`.
     #[serde(skip_serializing_if = "Option::is_none")]

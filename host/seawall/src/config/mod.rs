@@ -3,12 +3,13 @@
 //!
 //! [`file`] is what may be written, [`load`] reads it, [`variables`] says the same in the environment, and [`written`] is both of
 //! them, each key with its place. [`layers`] puts general and own tables together, [`error`] says what is wrong and where,
-//! [`paths`] has the places used where nothing is said, [`backends`] what is there without any configuration, and [`settings`]
+//! [`paths`] has the places used where nothing is said, [`api`] where the API listens beside its socket, [`backends`] what is there without any configuration, and [`settings`]
 //! puts all layers together. [`effective`] shows the outcome, [`example`] all that there is, and [`changes`] says in what two
 //! settings differ.
 //!
 //! Deliberately absent: clap (flags arrive as a plain struct) and everything that acts.
 
+mod api;
 mod backends;
 mod changes;
 mod effective;
@@ -23,6 +24,7 @@ mod tree;
 mod variables;
 mod written;
 
+pub(crate) use api::{Tcp, TlsFiles};
 pub(crate) use backends::PluginSource;
 pub(crate) use effective::Effective;
 pub(crate) use error::{ConfigError, Place, nearest, suggest};

@@ -11,6 +11,7 @@ use seawall_model::BackendName;
 use seawall_runtime::{ClassOverrides, Grants, RuntimeConfig};
 use seawall_store::JournalConfig;
 
+use super::api::Api;
 use super::backends::{BUILT_IN, PluginSource, default_grants};
 use super::error::{ConfigError, given, nearest};
 use super::file::{BackendSection, ConfigFile, LogFormat, ShutdownMode};
@@ -91,6 +92,8 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     /// Where the API listens.
     pub(crate) socket: PathBuf,
+    /// The API beyond its socket.
+    pub(crate) api: Api,
     /// What becomes of sessions when the daemon ends.
     pub(crate) shutdown: ShutdownMode,
     /// How long that may take.
@@ -194,6 +197,10 @@ impl Settings {
         runtime.cache = Some(absolute(cache.unwrap_or_else(|| paths::cache_of(&data_dir)))?);
         let socket = pick(given.socket, file.socket, &["socket"]).unwrap_or_else(|| paths::socket_of(&data_dir));
         let socket = absolute(socket)?;
+        if let Err((keys, message)) = file.api.validate() {
+            return Err(written.wrong(&keys, message));
+        }
+        let api = file.api.beside(|key| written.folder_of(&["api", "tcp", "tls", key]));
         let left_out = file.backend.iter().filter(|(_, section)| section.enabled == Some(false));
         let left_out = left_out.map(|(name, _)| name.clone()).collect();
         let general = layers::general(&written)?;
@@ -225,6 +232,7 @@ impl Settings {
             bulkhead: general.config,
             data_dir,
             socket,
+            api,
             ceiling,
             backend,
             left_out,

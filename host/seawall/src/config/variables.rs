@@ -26,7 +26,8 @@ pub(crate) const FLAGS: [(&str, &str, &str); 8] = [
 ];
 
 /// Variables that are no key: the file itself, and what commands read that talk to a daemon.
-const OTHERS: [&str; 2] = ["SEAWALL_CONFIG", "SEAWALL_BACKEND"];
+const OTHERS: [&str; 6] =
+    ["SEAWALL_CONFIG", "SEAWALL_BACKEND", "SEAWALL_HOST", "SEAWALL_TOKEN", "SEAWALL_TOKEN_FILE", "SEAWALL_CA_FILE"];
 
 /// Keys of no table whose flag's variable has another name, or that have no flag.
 pub(super) const OF_NO_TABLE: [&str; 2] = ["SEAWALL_PLUGINS_DIR", "SEAWALL_SHUTDOWN_DEADLINE"];

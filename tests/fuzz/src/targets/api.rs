@@ -28,6 +28,11 @@ fn seeds() -> Vec<Vec<u8>> {
     let spec = r#"{"backend":"fake","name":"web2","env":{"TOKEN":"x"},"labels":{"a":"b"},"options":{"speed":3},"restart":"on-failure:3","stop_grace":"1s"}"#;
     let lines = [
         "GET /v1/sessions?all=true&backend=fake",
+        "GET /v1/sessions?state=running&label=a%3Db&health=healthy&name=w&limit=1&after=1769860800000-45aa47856c6865a3",
+        "GET /v1/sessions/web\nif-none-match: \"x\", W/\"y\"",
+        "DELETE /v1/sessions/web?force=true\nif-match: \"x\"",
+        "GET /v1/tokens",
+        "DELETE /v1/tokens/ci",
         "GET /v1/sessions/web",
         "GET /v1/sessions/web/logs?tail=3&timestamps=true&since=2026-01-31T12:00:00Z",
         "GET /v1/sessions/web/wait?for=settled&timeout=1s",
@@ -87,7 +92,8 @@ fn make() -> Run {
         let name: BackendName = "fake".parse().unwrap();
         let backends = BTreeMap::from([(name.clone(), fake)]);
         let control = Control::start(ControlConfig::default(), store.clone(), backends).await.unwrap();
-        let api = Api::new(control.clone(), &BTreeMap::from([(name, OPTIONS.to_owned())])).unwrap();
+        let api =
+            Api::new(control.clone(), store.clone(), &BTreeMap::from([(name, OPTIONS.to_owned())])).await.unwrap();
         while api.answer("GET", "/readyz", &[], b"").await.unwrap().status != 200 {
             tokio::task::yield_now().await;
         }

@@ -15,6 +15,8 @@ mod compiler;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod curl;
+#[cfg(test)]
 mod daemon;
 #[cfg(test)]
 mod docker;
