@@ -1,8 +1,8 @@
 //! Sessions that are over are kept, with how they ended and what they wrote last, until there are too many of them or they
 //! are too old, where bounds are configured. One task, and none without bounds.
 //!
-//! What it removes it removes as a user would, by a stored wish. A session whose backend is not configured is left to a
-//! later round.
+//! What it removes it removes as a user would, by a stored wish. A session whose log is being read, or whose backend is not
+//! configured, is left to a later round.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +81,7 @@ fn beyond(core: &Core, now: Timestamp) -> Vec<(Arc<Entry>, String)> {
     let over = |entry: &Arc<Entry>| {
         entry.with(|cell| {
             let record = &cell.record;
-            let kept = !record.state.is_final() || record.desired == Desired::Removed;
+            let kept = !record.state.is_final() || record.desired == Desired::Removed || cell.readers > 0;
             (!kept).then(|| record.finished_at.unwrap_or(record.created_at))
         })
     };

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use seawall_model::SessionId;
+use seawall_backend::Interface;
+use seawall_model::{LogOptions, SessionId};
 
 use super::fake::Fake;
 use super::house::{House, code, restarting, spec};
 use crate::{ControlConfig, RetentionConfig};
 
 async fn house(retention: RetentionConfig) -> House {
-    House::with(ControlConfig { retention, ..ControlConfig::default() }, Fake::new()).await
+    House::with(ControlConfig { retention, ..ControlConfig::default() }, Fake::with(&[Interface::Logs])).await
 }
 
 async fn ended(house: &House) -> SessionId {
@@ -29,9 +30,15 @@ async fn what_is_over_for_too_long_is_removed_and_what_runs_is_not() {
     house.until_gone(&over).await;
     assert!(house.control.session(&later).is_some(), "too soon");
     house.until_gone(&later).await;
+    let read = ended(&house).await;
+    let logs = house.control.logs(&read, LogOptions::default()).await.unwrap();
+    house.later(Duration::from_secs(7200)).await;
+    assert!(house.control.session(&read).is_some(), "pruned under its reader");
+    drop(logs);
+    house.until_gone(&read).await;
     assert_eq!(house.fake.count(), 1);
     assert!(house.control.session(&running.id).is_some());
-    house.told("session.pruned", 2).await;
+    house.told("session.pruned", 3).await;
     house.done().await;
 }
 

@@ -89,7 +89,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "TARGET[:SIZE]", value_parser = tmpfs)]
     tmpfs: Vec<Mount>,
     /// Its network
-    #[arg(long, value_name = "internet|isolated|host", value_parser = network)]
+    #[arg(long, visible_alias = "net", value_name = "internet|isolated|host", value_parser = network)]
     network: Option<Network>,
     /// A port to publish: 8080:80, 127.0.0.1:8080:80/tcp, or 80 for any free port of the host
     #[arg(short, long, value_name = "[[ADDRESS:]HOST:]PORT[/PROTOCOL]", value_parser = port)]

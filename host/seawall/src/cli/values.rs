@@ -75,8 +75,9 @@ pub(super) fn mount(text: &str) -> Result<Mount, String> {
 
 pub(super) fn network(text: &str) -> Result<Network, String> {
     match text {
-        "internet" => Ok(Network::Internet),
-        "isolated" => Ok(Network::Isolated),
+        // And as Docker calls them.
+        "internet" | "bridge" => Ok(Network::Internet),
+        "isolated" | "none" => Ok(Network::Isolated),
         "host" => Ok(Network::Host),
         _ => Err(format!("{text:?} is no network: write internet, isolated or host")),
     }
@@ -159,6 +160,7 @@ mod tests {
             assert_eq!(mount(text), Ok(Mount::new(source, "/t", read_only)), "{text}");
         }
         assert_eq!(tmpfs("/t:size=1m"), tmpfs("/t:1MiB"));
+        assert_eq!((network("none"), network("bridge")), (Ok(Network::Isolated), Ok(Network::Internet)));
         for (text, wrong) in [
             ("type=bind,source=/srv", "no target"),
             ("type=bind,target=/t", "no source"),
