@@ -36,7 +36,7 @@ impl ToSchema for Span {
 impl PartialSchema for Size {
     fn schema() -> RefOr<Schema> {
         let written = text("With a unit; `k`, `m` and `g` are binary, as in Docker.")
-            .pattern(Some("^ *[0-9]{1,6}(\\.[0-9]{1,3})? *([kKmMgGtT]?|[kKmMgGtT][iI]?[bB]|[bB]) *$"))
+            .pattern(Some("^ *[0-9]{1,20}(\\.[0-9]{1,3})? *([kKmMgGtT]?|[kKmMgGtT][iI]?[bB]|[bB]) *$"))
             .examples(["64MiB"]);
         let bytes = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).description(Some("Bytes."));
         let either = OneOfBuilder::new().item(written).item(bytes);

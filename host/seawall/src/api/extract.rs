@@ -53,6 +53,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         let path = error.path().to_string();
         let inner = error.into_inner();
         if !inner.is_data() {
+            // A number where a word is expected reads as broken JSON, which it need not be.
+            if path != "." && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok() {
+                return field_at_fault(&path, "something of another kind is expected here");
+            }
             return Problem::new(Kind::Malformed, format!("the body is no JSON: {inner}"));
         }
         let text = inner.to_string();
@@ -139,6 +143,7 @@ mod tests {
             (r#"{"backend":"Mock"}"#, "backend"),
             (r#"{"backend":"mock","mounts":[{"target":1}]}"#, "mounts[0].target"),
             (r#"{"backend":"mock","mounts":[{"target":"/"}]}"#, "mounts[0].source"),
+            (r#"{"backend":"mock","health_check":-1.5}"#, "health_check"),
             (r#"{}"#, "backend"),
         ] {
             let problem = parse::<SessionSpec>(body.as_bytes()).unwrap_err();

@@ -3,6 +3,7 @@
 mod again;
 mod conditional;
 mod described;
+mod generated;
 mod measured;
 mod pages;
 mod tcp;
