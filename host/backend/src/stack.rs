@@ -23,10 +23,11 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, future::BoxFuture};
 use seawall_model::{
     CheckResult, ExecOptions, Incarnation, Inspection, InvalidSpec, Key, LogOptions, Page, Problem, Report, SessionId,
-    SessionName, SessionSpec, Signal, Status, Unknown,
+    SessionName, SessionSpec, Signal, Status, TraceId, Unknown,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::breaker::{Breaker, BreakerConfig, BreakerStatus, Failure, Verdict};
 use crate::changes::Changes;
@@ -193,7 +194,7 @@ impl<B: ?Sized> Bulkhead<B> {
         let until = Instant::now() + self.deadlines.of(call.class);
         let tries =
             retrying(&self.retry, call.function, until, || self.observed(call.function, self.once(call, &make)));
-        trace::scope(trace::current_or_new(), tries).await
+        within_trace(call, tries).await
     }
 
     async fn observed<T>(
@@ -335,7 +336,7 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Bulkhead<B> {
             check.answered();
             Ok(report)
         });
-        trace::scope(trace::current_or_new(), check).await
+        within_trace(Call::of("check", Class::Check), check).await
     }
 
     async fn create(&self, key: &Key, name: &SessionName, spec: &SessionSpec) -> Result<Status, Error> {
@@ -394,7 +395,7 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Bulkhead<B> {
         let permit = self.limit.open_stream()?;
         let call = Call::of("exec.run", Class::Stream).about(key);
         let begun = self.once(call, || self.inner.exec(key, options));
-        let Execution { events } = trace::scope(trace::current_or_new(), begun).await?;
+        let Execution { events } = within_trace(call, begun).await?;
         Ok(Execution { events: Box::pin(events.inspect(move |_| _ = &permit)) })
     }
 
@@ -402,6 +403,31 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Bulkhead<B> {
         let call = Call::of("health-checks.last", Class::Observe).about(key);
         self.call(call, || self.inner.last_health_check(key)).await
     }
+}
+
+/// Within the trace of whoever calls, or else a new one, with a span over all tries.
+async fn within_trace<T>(call: Call<'_>, tries: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let within = trace::cause().unwrap_or_else(|| TraceId::random().into());
+    trace::scope(within, async {
+        let span = tracing::debug_span!(
+            "backend.call",
+            function = call.function,
+            class = call.class.as_str(),
+            session = tracing::field::Empty,
+            outcome = tracing::field::Empty,
+            otel.status_code = tracing::field::Empty,
+        );
+        if let About::Session(session) = call.about {
+            span.record("session", session.as_str());
+        }
+        let answer = tries.instrument(span.clone()).await;
+        span.record("outcome", answer.as_ref().map_or_else(Error::kind, |_| "ok"));
+        if answer.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
+        answer
+    })
+    .await
 }
 
 fn quarantined(function: &'static str, session: &SessionId, left: Duration) -> Error {

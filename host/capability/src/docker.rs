@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use seawall_docker::{Container, Docker, HealthCheck};
 use seawall_model::{HealthCommand, Key, Mount, MountSource, Network, Port, Protocol, Secret, Size, Ulimit};
+use tracing::{Instrument as _, Span};
 use wasmtime::component::Resource;
 
 use crate::bindings::{docker, types};
@@ -15,6 +16,11 @@ use crate::streams::{ByteStream, Execution};
 use crate::weight::Weight as _;
 
 const NAME: &str = "docker";
+
+/// What the engine is asked for.
+fn span(operation: &'static str) -> Span {
+    tracing::debug_span!("docker", operation)
+}
 
 impl Context {
     fn docker(&mut self, bytes: usize) -> Result<Docker, HostError> {
@@ -27,7 +33,7 @@ impl Context {
 
 impl docker::Host for Context {
     async fn ping(&mut self) -> Result<docker::Engine, HostError> {
-        let engine = self.docker(0)?.ping().await?;
+        let engine = self.docker(0)?.ping().instrument(span("ping")).await?;
         self.answer(engine.attributes.weight())?;
         Ok(docker::Engine {
             version: engine.version,
@@ -42,7 +48,7 @@ impl docker::Host for Context {
         let docker = self.docker(container.weight())?;
         let container = self::container(container)?;
         self.may_change(&container.key)?;
-        let status = docker.create(&container).await?;
+        let status = docker.create(&container).instrument(span("create")).await?;
         let status = to_guest::status(status);
         self.answer(status.weight())?;
         Ok(status)
@@ -50,7 +56,7 @@ impl docker::Host for Context {
 
     async fn start(&mut self, key: types::Key) -> Result<types::Status, HostError> {
         let docker = self.docker(key.weight())?;
-        let status = docker.start(&self.changed(key)?).await?;
+        let status = docker.start(&self.changed(key)?).instrument(span("start")).await?;
         let status = to_guest::status(status);
         self.answer(status.weight())?;
         Ok(status)
@@ -58,17 +64,17 @@ impl docker::Host for Context {
 
     async fn signal(&mut self, key: types::Key, signal: u32) -> Result<(), HostError> {
         let docker = self.docker(key.weight())?;
-        Ok(docker.signal(&self.changed(key)?, from_guest::signal(signal)?).await?)
+        Ok(docker.signal(&self.changed(key)?, from_guest::signal(signal)?).instrument(span("signal")).await?)
     }
 
     async fn remove(&mut self, key: types::Key, force: bool) -> Result<(), HostError> {
         let docker = self.docker(key.weight())?;
-        Ok(docker.remove(&self.changed(key)?, force).await?)
+        Ok(docker.remove(&self.changed(key)?, force).instrument(span("remove")).await?)
     }
 
     async fn inspect(&mut self, keys: Vec<types::Key>) -> Result<Vec<types::Found>, HostError> {
         let docker = self.docker(keys.weight())?;
-        let found = docker.inspect(&from_guest::keys(keys)?).await?;
+        let found = docker.inspect(&from_guest::keys(keys)?).instrument(span("inspect")).await?;
         let found: Vec<_> = found.into_iter().map(to_guest::found).collect();
         self.answer(found.weight())?;
         Ok(found)
@@ -76,7 +82,7 @@ impl docker::Host for Context {
 
     async fn list(&mut self, cursor: Option<String>) -> Result<types::Page, HostError> {
         let docker = self.docker(cursor.weight())?;
-        let page = docker.list(from_guest::cursor(cursor)?.as_deref()).await?;
+        let page = docker.list(from_guest::cursor(cursor)?.as_deref()).instrument(span("list")).await?;
         let page = to_guest::page(page);
         self.answer(page.weight())?;
         Ok(page)
@@ -85,20 +91,24 @@ impl docker::Host for Context {
     async fn logs(&mut self, key: types::Key, options: types::LogOptions) -> Result<Resource<ByteStream>, HostError> {
         let docker = self.docker(key.weight())?;
         let key = from_guest::key(key)?;
-        let stream = docker.logs(&key, &from_guest::log_options(options)).await?;
+        let stream = docker.logs(&key, &from_guest::log_options(options)).instrument(span("logs")).await?;
         self.push_stream(stream, key)
     }
 
     async fn exec(&mut self, key: types::Key, options: types::ExecOptions) -> Result<Resource<Execution>, HostError> {
         let docker = self.docker(key.weight() + options.weight())?;
         let key = self.changed(key)?;
-        let execution = docker.exec(&key, &from_guest::exec_options(options)).await?;
+        let execution = docker.exec(&key, &from_guest::exec_options(options)).instrument(span("exec")).await?;
         self.push_execution(execution, key)
     }
 
     async fn last_health_check(&mut self, key: types::Key) -> Result<Option<types::CheckResult>, HostError> {
         let docker = self.docker(key.weight())?;
-        let last = docker.last_health_check(&from_guest::key(key)?).await?.map(to_guest::check_result);
+        let last = docker
+            .last_health_check(&from_guest::key(key)?)
+            .instrument(span("last_health_check"))
+            .await?
+            .map(to_guest::check_result);
         self.answer(last.weight())?;
         Ok(last)
     }

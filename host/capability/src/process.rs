@@ -2,6 +2,7 @@
 
 use seawall_model::Secret;
 use seawall_process::{Process, Program, Rlimit};
+use tracing::{Instrument as _, Span};
 use wasmtime::component::Resource;
 
 use crate::bindings::{process, types};
@@ -12,6 +13,11 @@ use crate::streams::{ByteStream, Execution};
 use crate::weight::Weight as _;
 
 const NAME: &str = "process";
+
+/// What the engine is asked for.
+fn span(operation: &'static str) -> Span {
+    tracing::debug_span!("process", operation)
+}
 
 impl Context {
     fn process(&mut self, bytes: usize) -> Result<Process, HostError> {
@@ -24,7 +30,7 @@ impl Context {
 
 impl process::Host for Context {
     async fn ping(&mut self) -> Result<process::HostInfo, HostError> {
-        let info = self.process(0)?.ping().await?;
+        let info = self.process(0)?.ping().instrument(span("ping")).await?;
         self.answer(info.attributes.weight())?;
         Ok(process::HostInfo { system: info.system, limits: info.limits, user: info.user, attributes: info.attributes })
     }
@@ -33,7 +39,7 @@ impl process::Host for Context {
         let process = self.process(program.weight())?;
         let program = self::program(program)?;
         self.may_change(&program.key)?;
-        let status = process.create(&program).await?;
+        let status = process.create(&program).instrument(span("create")).await?;
         let status = to_guest::status(status);
         self.answer(status.weight())?;
         Ok(status)
@@ -41,7 +47,7 @@ impl process::Host for Context {
 
     async fn start(&mut self, key: types::Key) -> Result<types::Status, HostError> {
         let process = self.process(key.weight())?;
-        let status = process.start(&self.changed(key)?).await?;
+        let status = process.start(&self.changed(key)?).instrument(span("start")).await?;
         let status = to_guest::status(status);
         self.answer(status.weight())?;
         Ok(status)
@@ -49,17 +55,17 @@ impl process::Host for Context {
 
     async fn signal(&mut self, key: types::Key, signal: u32) -> Result<(), HostError> {
         let process = self.process(key.weight())?;
-        Ok(process.signal(&self.changed(key)?, from_guest::signal(signal)?).await?)
+        Ok(process.signal(&self.changed(key)?, from_guest::signal(signal)?).instrument(span("signal")).await?)
     }
 
     async fn remove(&mut self, key: types::Key, force: bool) -> Result<(), HostError> {
         let process = self.process(key.weight())?;
-        Ok(process.remove(&self.changed(key)?, force).await?)
+        Ok(process.remove(&self.changed(key)?, force).instrument(span("remove")).await?)
     }
 
     async fn inspect(&mut self, keys: Vec<types::Key>) -> Result<Vec<types::Found>, HostError> {
         let process = self.process(keys.weight())?;
-        let found = process.inspect(&from_guest::keys(keys)?).await?;
+        let found = process.inspect(&from_guest::keys(keys)?).instrument(span("inspect")).await?;
         let found: Vec<_> = found.into_iter().map(to_guest::found).collect();
         self.answer(found.weight())?;
         Ok(found)
@@ -67,7 +73,7 @@ impl process::Host for Context {
 
     async fn list(&mut self, cursor: Option<String>) -> Result<types::Page, HostError> {
         let process = self.process(cursor.weight())?;
-        let page = process.list(from_guest::cursor(cursor)?.as_deref()).await?;
+        let page = process.list(from_guest::cursor(cursor)?.as_deref()).instrument(span("list")).await?;
         let page = to_guest::page(page);
         self.answer(page.weight())?;
         Ok(page)
@@ -76,14 +82,14 @@ impl process::Host for Context {
     async fn logs(&mut self, key: types::Key, options: types::LogOptions) -> Result<Resource<ByteStream>, HostError> {
         let process = self.process(key.weight())?;
         let key = from_guest::key(key)?;
-        let stream = process.logs(&key, &from_guest::log_options(options)).await?;
+        let stream = process.logs(&key, &from_guest::log_options(options)).instrument(span("logs")).await?;
         self.push_stream(stream, key)
     }
 
     async fn exec(&mut self, key: types::Key, options: types::ExecOptions) -> Result<Resource<Execution>, HostError> {
         let process = self.process(key.weight() + options.weight())?;
         let key = self.changed(key)?;
-        let execution = process.exec(&key, &from_guest::exec_options(options)).await?;
+        let execution = process.exec(&key, &from_guest::exec_options(options)).instrument(span("exec")).await?;
         self.push_execution(execution, key)
     }
 }

@@ -1,6 +1,7 @@
 //! `seawall:host/state`: the backend's own persistent map.
 
 use seawall_store::{Change, Expectation, StateError, StateMap};
+use tracing::Instrument as _;
 
 use crate::bindings::state;
 use crate::context::Context;
@@ -84,7 +85,8 @@ impl state::Host for Context {
             },
             value: change.value,
         });
-        Ok(map.commit(changes.collect()).await?)
+        let span = tracing::debug_span!("state", operation = "commit");
+        Ok(map.commit(changes.collect()).instrument(span).await?)
     }
 
     fn convert_state_error(&mut self, failure: StateFailure) -> wasmtime::Result<state::StateError> {

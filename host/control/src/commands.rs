@@ -9,7 +9,7 @@ use seawall_backend::breaker::BreakerState;
 use seawall_backend::{ExecutionBackend as _, Interface, trace};
 use seawall_model::{
     BackendName, Desired, Health, HealthCheck, InvalidName, InvalidSpec, ProbeCheck, Problem, Session, SessionId,
-    SessionName, SessionSpec, SessionState, Signal,
+    SessionName, SessionSpec, SessionState, Signal, TraceId,
 };
 use seawall_store::{Act, Intent, Once, SessionRecord, Write};
 
@@ -94,7 +94,7 @@ impl Control {
     pub async fn stop_all(&self, grace: Option<Duration>) -> Result<Vec<SessionId>, ControlError> {
         let core = Arc::clone(&self.core);
         let stop = caller::handed_on(async move { core.stop_all(grace).await });
-        join(self.core.tasks.spawn(trace::scope(trace::current_or_new(), stop))).await
+        join(self.core.tasks.spawn(command(stop))).await
     }
 
     /// Wants a session to be gone, workload and record. [`Control::wait`] then ends with `NoSuchSession`. One that is
@@ -126,9 +126,15 @@ impl Control {
         F: Future<Output = Result<T, ControlError>> + Send + 'static,
     {
         self.core.open()?;
-        let request = trace::scope(trace::current_or_new(), caller::handed_on(request(Arc::clone(&self.core))));
-        join(self.core.tasks.spawn(request)).await
+        let request = caller::handed_on(request(Arc::clone(&self.core)));
+        join(self.core.tasks.spawn(command(request))).await
     }
+}
+
+/// What a request has the control plane do, as a part of the request.
+fn command<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+    let within = trace::cause().unwrap_or_else(|| TraceId::random().into());
+    trace::piece(within, || tracing::debug_span!("command"), work)
 }
 
 async fn join<T>(task: tokio::task::JoinHandle<Result<T, ControlError>>) -> Result<T, ControlError> {

@@ -225,7 +225,8 @@ pub(crate) async fn watch(core: Arc<Core>, backend: Arc<Backend>) {
     let config = core.config.check;
     loop {
         let (begun, trace_id) = (Instant::now(), TraceId::random());
-        let check = trace::scope(trace_id, call("check", backend.driver.check()));
+        let check = call("check", backend.driver.check());
+        let check = trace::piece(trace_id, || tracing::debug_span!("check", backend = %backend.name), check);
         // Cancel-safe: a cancelled check counts as nothing.
         let checked = tokio::select! {
             biased;

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use seawall_backend::trace;
+use seawall_backend::trace::{self, Cause};
 use seawall_model::{
     BackendName, Health, Incarnation, Redactor, Secret, Session, SessionId, SessionName, SessionSpec, SessionState,
-    Timestamp, TraceId,
+    Timestamp,
 };
 use seawall_store::{Intent, SessionRecord};
 use tokio::sync::{Notify, watch};
@@ -70,7 +70,7 @@ pub(crate) struct Cell {
     /// When the backend last answered about it, and to which question.
     pub(crate) seen: Option<Seen>,
     /// The trace of whoever last gave its worker something to do.
-    pub(crate) cause: Option<TraceId>,
+    pub(crate) cause: Option<Cause>,
     /// What went wrong of late in calls about it, oldest first.
     pub(crate) errors: VecDeque<LastError>,
     /// What its probes last came to, of this incarnation.

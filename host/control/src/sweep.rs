@@ -77,6 +77,10 @@ enum Sight {
     Ahead(Incarnation, Status),
 }
 
+fn span(backend: &Backend, kind: LookKind) -> tracing::Span {
+    tracing::debug_span!("look", backend = %backend.name, ?kind)
+}
+
 impl Sweep {
     pub(crate) fn new(core: Arc<Core>, backend: Arc<Backend>) -> Self {
         let now = Instant::now();
@@ -112,15 +116,18 @@ impl Sweep {
             () = self.backend.hints.changed.notified() => return,
         }
         let (hinted, mut list) = self.backend.hints.take();
-        let now = Instant::now();
+        let (now, backend) = (Instant::now(), Arc::clone(&self.backend));
         if now >= self.next_sweep {
             self.next_sweep = now + spread(self.core.config.sweep_interval);
-            list |= trace::scope(self.begin(LookKind::Full), self.full()).await;
+            let id = self.begin(LookKind::Full);
+            list |= trace::piece(id, || span(&backend, LookKind::Full), self.full()).await;
         } else if !hinted.is_empty() {
-            list |= trace::scope(self.begin(LookKind::Quick), self.quick(&hinted)).await;
+            let id = self.begin(LookKind::Quick);
+            list |= trace::piece(id, || span(&backend, LookKind::Quick), self.quick(&hinted)).await;
         }
         if list || now >= self.next_list {
-            trace::scope(self.begin(LookKind::List), self.list()).await;
+            let id = self.begin(LookKind::List);
+            trace::piece(id, || span(&backend, LookKind::List), self.list()).await;
         }
     }
 

@@ -7,7 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use seawall_backend::{Error, ExecutionBackend as _, trace};
+use seawall_backend::trace::{self, Cause};
+use seawall_backend::{Error, ExecutionBackend as _};
 use seawall_model::{Desired, Key, Status, Timestamp, TraceId};
 use tracing::Instrument as _;
 
@@ -32,7 +33,7 @@ pub(crate) fn kick(core: &Arc<Core>, entry: &Arc<Entry>) {
     let Some(backend) = core.backends.get(&entry.backend) else { return };
     let start = entry.with(|cell| {
         cell.kicked = true;
-        cell.cause = trace::current().or(cell.cause);
+        cell.cause = trace::cause().or(cell.cause);
         !std::mem::replace(&mut cell.working, true)
     });
     if start {
@@ -102,17 +103,17 @@ impl Worker {
         let mut ended: Option<(Call, Outcome)> = None;
         let mut failed_writes = 0;
         // That of the request or sweep which gave it something to do: all tries of an act are within one trace.
-        let mut trace_id = TraceId::random();
+        let mut cause = Cause::from(TraceId::random());
         loop {
             let last = self.core.soft.is_cancelled();
             if last && ended.is_none() {
                 return;
             }
-            trace_id = self.entry.with(|cell| {
+            cause = self.entry.with(|cell| {
                 cell.kicked = false;
-                cell.cause.take().unwrap_or(trace_id)
+                cell.cause.take().unwrap_or(cause)
             });
-            let step = match trace::scope(trace_id, self.step(ended.take(), last)).await {
+            let step = match trace::scope(cause, self.step(ended.take(), last)).await {
                 Ok(step) => step,
                 Err(error) => {
                     // Nothing was shown and nothing begun. The act that was to be settled is made again: acts may be.
@@ -137,12 +138,16 @@ impl Worker {
                 None | Some(Step::Forget) => return,
                 Some(Step::WaitUntil(at)) => self.nap(at).await,
                 Some(Step::AwaitBackend | Step::AwaitReaders) => self.nap(self.core.clock.now() + AWAIT_BACKEND).await,
-                Some(Step::Call(call)) => match trace::scope(trace_id, self.perform(&call)).await {
+                Some(Step::Call(call)) => match trace::piece(cause, || self.span(), self.perform(&call)).await {
                     Some(outcome) => ended = Some((call, outcome)),
                     None => return,
                 },
             }
         }
+    }
+
+    fn span(&self) -> tracing::Span {
+        tracing::debug_span!("act", session = %self.entry.id, backend = %self.backend.name)
     }
 
     /// Cancel-safe, all arms.

@@ -19,6 +19,11 @@ impl TraceId {
     pub fn random() -> Self {
         Self(NonZeroU128::new(rand::random()).unwrap_or(NonZeroU128::MIN))
     }
+
+    /// As it is sent.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.get().to_be_bytes()
+    }
 }
 
 impl FromStr for TraceId {

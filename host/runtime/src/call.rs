@@ -8,6 +8,7 @@ use seawall_backend::observer::{Observer, Used};
 use seawall_backend::{Deadlines, Fault};
 use seawall_capability::{Context, Granted, Phase};
 use seawall_model::Redactor;
+use tracing::Instrument as _;
 use wasmtime::component::{ComponentNamedList, InstancePre, Lift, Lower};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtxView, WasiView};
@@ -114,7 +115,8 @@ impl Loaded {
                 Err(error) => Err(fault::classify(function.name, stage, &error, store)),
             }
         };
-        self.in_turns(function, running).await
+        let span = tracing::debug_span!("plugin.call", function = function.name);
+        self.in_turns(function, running).instrument(span).await
     }
 
     /// Runs guest code while a core is this backend's. If threads are too busy for timers, the first turn that begins

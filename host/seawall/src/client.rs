@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Response, StatusCode, Url};
 use seawall_model::{Incarnation, Session};
 use serde::Serialize;
@@ -28,6 +29,13 @@ pub(crate) struct Client {
 /// Query parameters.
 pub(crate) type Query<'a> = [(&'a str, String)];
 
+/// What a command does is a part of what it was called for, if its caller says so in `TRACEPARENT`.
+fn within_the_callers_trace(traceparent: Option<String>) -> HeaderMap {
+    let good = traceparent.filter(|text| crate::api::traceparent(text).is_some());
+    let value = good.and_then(|text| HeaderValue::try_from(text).ok());
+    value.map(|value| (HeaderName::from_static("traceparent"), value)).into_iter().collect()
+}
+
 impl Client {
     /// Connects with the first request, not before.
     ///
@@ -42,6 +50,7 @@ impl Client {
             Place::Host(host) => (host.builder()?, host.url.clone()),
         };
         let http = builder
+            .default_headers(within_the_callers_trace(std::env::var("TRACEPARENT").ok()))
             .build()
             .map_err(|error| Failure::Other(anyhow::Error::new(error).context("failed to set up the HTTP client")))?;
         Ok(Self { http, place, base })

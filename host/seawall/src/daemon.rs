@@ -13,22 +13,30 @@ use tracing::{info, warn};
 use crate::app::App;
 use crate::config::{Settings, ShutdownMode};
 use crate::exit::Failure;
+use crate::logging;
 
 /// Between two looks at what is to be done while nothing happens.
 const HOUSE: Duration = Duration::from_secs(3600);
 
-/// Runs until a signal ends it.
+/// Runs until a signal ends it. `json`: so is its log, if nothing else is configured.
 ///
 /// # Errors
 /// It did not start, or not everything ended in time.
-pub(crate) fn run(settings: Settings) -> Result<u8, Failure> {
+pub(crate) fn run(settings: Settings, json: bool) -> Result<u8, Failure> {
     let runtime = settings
         .runtime
         .executor()
         .thread_name("seawall")
         .build()
         .context("failed to start the threads of the daemon")?;
-    let ended = runtime.block_on(live(settings));
+    let ended = runtime.block_on(async {
+        let telemetry = logging::start(&settings, json)?;
+        let ended = live(settings).await;
+        if let Some(telemetry) = telemetry {
+            telemetry.shutdown().await;
+        }
+        ended
+    });
     // Everything is joined by now, or was given up by a second signal.
     runtime.shutdown_background();
     ended

@@ -33,6 +33,7 @@ mod place;
 mod problem;
 mod reload;
 mod schema;
+mod telemetry;
 mod tokens;
 
 /// The program: reads the command line, does what it says, and gives the exit code.

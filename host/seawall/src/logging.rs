@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io::IsTerminal as _;
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use seawall_backend::trace;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -15,26 +15,32 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config::{Log, LogFormat};
+use crate::config::{Log, LogFormat, Settings};
 use crate::exit::Failure;
+use crate::telemetry::{self, Telemetry};
 
-/// Starts it, once a process.
+/// Starts it, once a process, and the export of spans where one is configured. Within the daemon's executor.
 ///
 /// # Errors
 /// There is one already.
-pub(crate) fn start(log: &Log, json: bool) -> Result<(), Failure> {
-    let targets: Targets = log.filter.parse().map_err(|error| anyhow!("failed to read the log filter: {error}"))?;
+pub(crate) fn start(settings: &Settings, json: bool) -> Result<Option<Telemetry>, Failure> {
+    let Log { filter, format } = &settings.log;
+    let targets: Targets = filter.parse().map_err(|error| anyhow!("failed to read the log filter: {error}"))?;
     let terminal = std::io::stderr().is_terminal();
-    let json = match log.format {
+    let json = match format {
         LogFormat::Auto => json || !terminal,
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let layer = layer(json, terminal, std::io::stderr);
-    tracing_subscriber::registry()
-        .with(layer.with_filter(targets))
-        .try_init()
-        .map_err(|error| anyhow!("failed to start the log: {error}").into())
+    let mut layers = vec![layer(json, terminal, std::io::stderr).with_filter(targets).boxed()];
+    let exported = telemetry::start(&settings.telemetry.otlp).context("failed to set up the export of spans")?;
+    let telemetry = exported.map(|(telemetry, layer)| {
+        layers.push(layer);
+        telemetry
+    });
+    let started = tracing_subscriber::registry().with(layers).try_init();
+    started.map_err(|error| anyhow!("failed to start the log: {error}"))?;
+    Ok(telemetry)
 }
 
 fn layer<S, W>(json: bool, terminal: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>

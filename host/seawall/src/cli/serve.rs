@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::Global;
 use crate::config::{FLAGS, LogFormat, Overrides, Settings, ShutdownMode, of_environment};
+use crate::daemon;
 use crate::exit::Failure;
-use crate::{daemon, logging};
 
 /// `serve`. The same flags name a configuration for `config check`.
 #[derive(Debug, Args)]
@@ -93,7 +93,6 @@ impl Serve {
     /// Runs until a signal ends it.
     pub(crate) fn run(self, global: &Global) -> Result<u8, Failure> {
         let settings = self.settings.load(global)?;
-        logging::start(&settings.log, global.json)?;
-        daemon::run(settings)
+        daemon::run(settings, global.json)
     }
 }

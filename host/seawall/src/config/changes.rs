@@ -20,6 +20,7 @@ impl Settings {
             plugins_dir: _,
             supervisor,
             log: Log { filter, format },
+            telemetry,
             control,
             journal,
             runtime,
@@ -44,6 +45,10 @@ impl Settings {
         if *control != new.control {
             let table = |control| toml::Table::try_from(control).unwrap_or_default();
             names.extend(different("control", &table(control), &table(&new.control)));
+        }
+        if *telemetry != new.telemetry {
+            let table = |telemetry| toml::Table::try_from(telemetry).unwrap_or_default();
+            names.extend(different("telemetry", &table(telemetry), &table(&new.telemetry)));
         }
         // Deadlines are the backends' own.
         let table = |runtime: &RuntimeConfig| {
@@ -143,6 +148,7 @@ mod tests {
             ("runtime.pool.calls = 64", "runtime.pool.calls"),
             ("runtime.limits.check.fuel = 1_000_000", "runtime.limits.check"),
             ("runtime.cpu = 77", "runtime.cpu"),
+            ("telemetry.otlp.sample-ratio = 0.5", "telemetry.otlp.sample-ratio"),
         ];
         for (text, name) in cases {
             assert_eq!(named(text), [name]);

@@ -10,6 +10,7 @@ use toml::{Table, Value};
 use super::api::Api;
 use super::file::{LogFormat, ShutdownMode};
 use super::settings::{Backend, Settings};
+use super::telemetry::Telemetry;
 use super::tree;
 use super::written::Origin;
 
@@ -39,6 +40,7 @@ struct Whole<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     supervisor: Option<String>,
     log: Log<'a>,
+    telemetry: Telemetry,
     control: &'a ControlConfig,
     journal: seawall_store::JournalConfig,
     bulkhead: seawall_backend::BulkheadConfig,
@@ -104,6 +106,7 @@ impl Settings {
             plugins_dir: self.plugins_dir.as_deref().map(text),
             supervisor: self.supervisor.as_deref().map(text),
             log: Log { filter: &self.log.filter, format: self.log.format },
+            telemetry: self.telemetry.redacted(),
             control: &self.control,
             journal: self.journal,
             bulkhead: self.bulkhead,

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use seawall_backend::{BulkheadConfig, Deadlines};
 use seawall_control::{ControlConfig, RetentionConfig};
+use seawall_model::Secret;
 use seawall_runtime::{CompileConfig, Grants, LimitsByClass, RuntimeConfig};
 use toml::{Table, Value};
 use utoipa::openapi::schema::{AdditionalProperties, Object};
@@ -16,6 +17,7 @@ use utoipa::{PartialSchema as _, ToSchema as _};
 use super::api::{Api, Tcp, TlsFiles};
 use super::backends::PluginSource;
 use super::file::{BackendSection, ConfigFile, LogFormat, LogSection, ShutdownMode};
+use super::telemetry::{Otlp, Telemetry};
 
 /// The backend that stands for any.
 const BACKEND: &str = "eggs";
@@ -102,6 +104,13 @@ impl ConfigFile {
             },
             backend: BACKEND.parse().map(|name| [(name, backend)].into()).unwrap_or_default(),
             runtime,
+            telemetry: Telemetry {
+                otlp: Otlp {
+                    endpoint: Some("http://127.0.0.1:4318".to_owned()),
+                    headers: [("authorization".to_owned(), Secret::new("Bearer TOKEN"))].into(),
+                    ..Otlp::default()
+                },
+            },
             ..Self::default()
         }
     }
@@ -329,7 +338,7 @@ mod tests {
         });
         for path in tables {
             // Whose keys are anybody's.
-            if path == ["backend"] || ["config", "env"].contains(&path.last().map_or("", String::as_str)) {
+            if path == ["backend"] || ["config", "env", "headers"].contains(&path.last().map_or("", String::as_str)) {
                 continue;
             }
             let mut table = written.clone();

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use super::api::Api;
 use super::backends::PluginSource;
+use super::telemetry::Telemetry;
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -48,6 +49,8 @@ pub(crate) struct ConfigFile {
     pub(crate) supervisor: Option<PathBuf>,
     /// The daemon's own log.
     pub(crate) log: LogSection,
+    /// What the daemon tells others about its own work.
+    pub(crate) telemetry: Telemetry,
     /// The control loop.
     pub(crate) control: ControlConfig,
     /// The journal of events.

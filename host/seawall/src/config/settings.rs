@@ -16,6 +16,7 @@ use super::backends::{BUILT_IN, PluginSource, default_grants};
 use super::error::{ConfigError, given, nearest};
 use super::file::{BackendSection, ConfigFile, LogFormat, ShutdownMode};
 use super::load::Document;
+use super::telemetry::Telemetry;
 use super::variables::FLAGS;
 use super::written::{Origin, Written};
 use super::{layers, paths};
@@ -104,6 +105,8 @@ pub(crate) struct Settings {
     pub(crate) supervisor: Option<PathBuf>,
     /// The daemon's own log.
     pub(crate) log: Log,
+    /// Where its spans go.
+    pub(crate) telemetry: Telemetry,
     /// The control loop.
     pub(crate) control: ControlConfig,
     /// The journal of events.
@@ -219,6 +222,9 @@ impl Settings {
             let field = error.problems.first().map(|problem| problem.field.as_str()).unwrap_or_default();
             return Err(written.wrong(&field.split('.').collect::<Vec<_>>(), error.to_string()));
         }
+        if let Err((keys, message)) = file.telemetry.check() {
+            return Err(written.wrong(&keys, message));
+        }
         Ok(Self {
             given: again,
             plugins_dir: pick(given.plugins_dir, file.plugins_dir, &["plugins-dir"]),
@@ -226,6 +232,7 @@ impl Settings {
             shutdown: given.shutdown.or(file.shutdown).unwrap_or_default(),
             shutdown_deadline: deadline,
             log: Log { filter, format: given.log_format.or(file.log.format).unwrap_or_default() },
+            telemetry: file.telemetry,
             control: file.control,
             journal: file.journal,
             runtime,

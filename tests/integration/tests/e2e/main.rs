@@ -36,3 +36,5 @@ mod recovery;
 mod reload;
 #[cfg(test)]
 mod spec_table;
+#[cfg(test)]
+mod telemetry;
