@@ -521,7 +521,9 @@ async fn each_try_is_in_the_trace_with_its_number_and_the_wait_before_the_next()
     let backend = Arc::new(Scripted::new());
     backend.unavailable.store(2, Ordering::SeqCst);
     assert!(bulkhead(&backend).start(&key()).await.is_ok());
-    let kept = trace.0.lock().unwrap().clone();
+    let mut kept = trace.0.lock().unwrap().clone();
+    // The span of the call as a whole.
+    kept.retain(|fields| fields["name"] != "backend.call");
     let said: Vec<_> = kept.iter().map(|fields| (fields["name"].as_str(), fields["number"].as_str())).collect();
     assert_eq!(said, [("try", "1"), ("event", "1"), ("try", "2"), ("event", "2"), ("try", "3")]);
     assert!(kept.iter().all(|fields| fields["function"] == "start"), "{kept:?}");

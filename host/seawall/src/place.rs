@@ -96,9 +96,14 @@ impl Host {
     }
 }
 
-/// What asks at a socket. It believes nobody's certificate, since none is shown.
+/// What asks at a socket.
 pub(crate) fn at(socket: &Path) -> ClientBuilder {
-    builder().unix_socket(socket).tls_certs_only([])
+    plain().unix_socket(socket)
+}
+
+/// What asks in the clear. It believes nobody's certificate, since none is shown.
+pub(crate) fn plain() -> ClientBuilder {
+    builder().tls_certs_only([])
 }
 
 fn builder() -> ClientBuilder {

@@ -62,7 +62,7 @@ where
         headers.insert(HeaderName::try_from(name)?, value);
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-    let http = reqwest::Client::builder().default_headers(headers).timeout(otlp.timeout).build()?;
+    let http = crate::place::plain().default_headers(headers).timeout(otlp.timeout).build()?;
     let resource = Resource::builder_empty()
         .with_service_name("seawall")
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))

@@ -80,10 +80,10 @@ impl Tokens {
         Ok(Self { store, all: Arc::new(RwLock::new(all)), changing: Arc::default() })
     }
 
-    /// Every token, oldest first.
+    /// Every token, by name.
     pub(crate) fn list(&self) -> Vec<Token> {
         let mut all: Vec<Token> = self.read(|all| all.values().cloned().collect());
-        all.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
+        all.sort_by(|one, other| one.name.cmp(&other.name));
         all
     }
 

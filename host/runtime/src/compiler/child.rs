@@ -26,7 +26,7 @@ const NICE: i32 = 5;
 /// The bounds that the parent asks for, as they stand on the command line.
 struct Bounds {
     parent: Pid,
-    /// Bytes of address space.
+    /// Bytes of memory of its own that can be written, touched or not.
     memory: u64,
     /// Seconds of processor time: a backstop, for the parent looks at the clock.
     seconds: u64,
@@ -71,7 +71,8 @@ impl Bounds {
         rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
         rustix::process::nice(NICE)?;
         for (resource, most) in [
-            (Resource::As, self.memory),
+            // Not the address space: of that the stack takes its part too, and dies where it gets none.
+            (Resource::Data, self.memory),
             (Resource::Cpu, self.seconds),
             (Resource::Core, 0),
             // What is open stays open: three streams, none of them a file that could grow.

@@ -60,7 +60,7 @@ pub struct CompileConfig {
     #[serde(with = "humantime_serde")]
     #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub time: Duration,
-    /// The address space of the process that compiles, its own code included. Default 1 GiB.
+    /// The memory that the process that compiles may have for itself, touched or not. Default 1 GiB.
     pub memory: Size,
     /// Bytes of compiled code, which the daemon loads. Default 256 MiB.
     pub code: Size,

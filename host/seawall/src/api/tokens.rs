@@ -83,7 +83,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Admin {
     }
 }
 
-/// Every token, oldest first.
+/// Every token, by name.
 #[utoipa::path(
     get, path = "/v1/tokens", operation_id = "list_tokens",
     tag = "tokens", responses((status = 200, body = [TokenInfo]))
