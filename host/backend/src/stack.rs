@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, future::BoxFuture};
 use seawall_model::{
     CheckResult, ExecOptions, Incarnation, Inspection, InvalidSpec, Key, LogOptions, Page, Problem, Report, SessionId,
-    SessionName, SessionSpec, Signal, Status, TraceId, Unknown,
+    SessionName, SessionSpec, Signal, Status, Unknown,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -407,8 +407,7 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Bulkhead<B> {
 
 /// Within the trace of whoever calls, or else a new one, with a span over all tries.
 async fn within_trace<T>(call: Call<'_>, tries: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let within = trace::cause().unwrap_or_else(|| TraceId::random().into());
-    trace::scope(within, async {
+    trace::scope(trace::cause_or_new(), async {
         let span = tracing::debug_span!(
             "backend.call",
             function = call.function,

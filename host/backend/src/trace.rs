@@ -70,6 +70,11 @@ pub fn cause() -> Option<Cause> {
     Some(Cause { span: exported().or(here.span), ..here })
 }
 
+/// The same, or else a new trace.
+pub fn cause_or_new() -> Cause {
+    cause().unwrap_or_else(|| TraceId::random().into())
+}
+
 /// Does `work` within a trace, as a piece of work with a span of its own, which is a part of what it is done for.
 pub async fn piece<T>(cause: impl Into<Cause>, span: impl FnOnce() -> Span, work: impl Future<Output = T>) -> T {
     let cause = cause.into();

@@ -9,7 +9,7 @@ use seawall_backend::breaker::BreakerState;
 use seawall_backend::{ExecutionBackend as _, Interface, trace};
 use seawall_model::{
     BackendName, Desired, Health, HealthCheck, InvalidName, InvalidSpec, ProbeCheck, Problem, Session, SessionId,
-    SessionName, SessionSpec, SessionState, Signal, TraceId,
+    SessionName, SessionSpec, SessionState, Signal,
 };
 use seawall_store::{Act, Intent, Once, SessionRecord, Write};
 
@@ -133,8 +133,7 @@ impl Control {
 
 /// What a request has the control plane do, as a part of the request.
 fn command<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
-    let within = trace::cause().unwrap_or_else(|| TraceId::random().into());
-    trace::piece(within, || tracing::debug_span!("command"), work)
+    trace::piece(trace::cause_or_new(), || tracing::debug_span!("command"), work)
 }
 
 async fn join<T>(task: tokio::task::JoinHandle<Result<T, ControlError>>) -> Result<T, ControlError> {

@@ -136,19 +136,25 @@ impl Core {
         self.tasks.spawn(async move {
             for (entry, record) in sessions {
                 // One that is no longer there is missed when it is needed.
-                let _ = core.filled(&entry, &record.spec).await;
+                drop(core.given(&entry, &record.spec).await);
             }
         });
     }
 
-    /// The spec with the values of its files, which are remembered to be taken out of what others say.
+    /// The values of its files, which are remembered to be taken out of what others say.
+    async fn given(&self, entry: &Entry, spec: &SessionSpec) -> Result<BTreeMap<String, Secret>, InvalidSpec> {
+        let values = read(&self.config.env_files, spec).await?;
+        let given: Arc<[Secret]> = values.values().cloned().collect();
+        entry.with(|cell| cell.given = given);
+        Ok(values)
+    }
+
+    /// The spec with the values of its files.
     pub(crate) async fn filled(&self, entry: &Entry, spec: &SessionSpec) -> Result<Option<SessionSpec>, InvalidSpec> {
         if spec.env_from.is_empty() {
             return Ok(None);
         }
-        let values = read(&self.config.env_files, spec).await?;
-        let given: Arc<[Secret]> = values.values().cloned().collect();
-        entry.with(|cell| cell.given = given);
+        let values = self.given(entry, spec).await?;
         let mut filled = spec.clone();
         filled.env_from.clear();
         filled.env.extend(values);

@@ -1,5 +1,7 @@
 //! Bearer tokens of the API. What is kept of the secret is a hash: who reads the store can use no token.
 
+use std::str::FromStr;
+
 use seawall_model::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
@@ -29,6 +31,15 @@ impl Scope {
             Self::Write => "write",
             Self::Admin => "admin",
         }
+    }
+}
+
+impl FromStr for Scope {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::Read, Self::Write, Self::Admin];
+        all.into_iter().find(|scope| scope.as_str() == text).ok_or_else(|| "write read, write or admin".to_owned())
     }
 }
 
@@ -79,21 +90,17 @@ pub(crate) async fn delete(id: &str, connection: &mut SqliteConnection) -> Resul
     sqlx::query("DELETE FROM tokens WHERE id = ?1").bind(id).execute(connection).await.map(drop)
 }
 
-/// Every token, oldest first.
+/// Every token.
 pub(crate) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Token>, Error> {
-    let rows = sqlx::query("SELECT * FROM tokens ORDER BY created_at, id").fetch_all(connection).await?;
+    let rows = sqlx::query("SELECT * FROM tokens").fetch_all(connection).await?;
     rows.iter().map(read).collect()
 }
 
 fn read(row: &SqliteRow) -> Result<Token, Error> {
     let id: String = row.try_get("id")?;
     let bad = |why: String| Error::BadRecord { what: format!("token {id}"), why };
-    let scope = match row.try_get::<&str, _>("scope")? {
-        "read" => Scope::Read,
-        "write" => Scope::Write,
-        "admin" => Scope::Admin,
-        other => return Err(bad(format!("{other:?} is no scope"))),
-    };
+    let word: &str = row.try_get("scope")?;
+    let scope = word.parse().map_err(|_| bad(format!("{word:?} is no scope")))?;
     let hash = <[u8; 32]>::try_from(row.try_get::<&[u8], _>("hash")?).map_err(|error| bad(error.to_string()))?;
     let time = |millis: i64| Timestamp::from_millis(millis.unsigned_abs());
     Ok(Token {

@@ -60,6 +60,18 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) ->
     }
 }
 
+/// Waits until a line of the daemon's log has all of these words: it may be written after the answer was sent.
+///
+/// # Errors
+/// There is none within [`PATIENCE`].
+pub fn logged(home: &Home, words: &[&str]) -> Result<String> {
+    let line = eventually(&format!("a line of the log with {words:?}"), || {
+        let log = home.log();
+        Ok(log.lines().find(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned))
+    });
+    line.with_context(|| home.log())
+}
+
 /// Waits until a session is so, as `inspect --json` shows it.
 ///
 /// # Errors

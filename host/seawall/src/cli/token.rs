@@ -28,7 +28,7 @@ pub(crate) struct Create {
     /// What it is to be called, such as who has it
     name: String,
     /// What its bearer may do: look; change sessions as well; make and revoke tokens as well
-    #[arg(long, value_name = "read|write|admin", default_value = "read", value_parser = scope)]
+    #[arg(long, value_name = "read|write|admin", default_value = "read")]
     scope: Scope,
     /// How long it is good, such as 12h or 90d; or never, to have it good until it is revoked
     #[arg(long, value_name = "TIME", default_value = "90d", value_parser = expiry)]
@@ -47,15 +47,6 @@ pub(crate) struct Revoke {
 enum Expiry {
     Never,
     After(std::time::Duration),
-}
-
-fn scope(text: &str) -> Result<Scope, String> {
-    match text {
-        "read" => Ok(Scope::Read),
-        "write" => Ok(Scope::Write),
-        "admin" => Ok(Scope::Admin),
-        _ => Err("write read, write or admin".to_owned()),
-    }
 }
 
 fn expiry(text: &str) -> Result<Expiry, String> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use seawall_integration::{engine, home, refused};
+use seawall_integration::{engine, eventually, home, logged, refused};
 use seawall_testing::daemon::Home;
 use serde_json::{Value, json};
 
@@ -23,8 +23,10 @@ fn curl(spec: &Value, text: &str, daemon: &[&str]) -> Result<String> {
 
 /// Where the daemon says that it listens.
 fn url(home: &Home) -> Result<String> {
-    let log = home.log();
-    let ready = log.lines().rev().find_map(|line| line.strip_prefix("ready on ")).context("it is not ready")?;
+    // It says so only after its socket answers.
+    let ready = eventually("it says that it is ready", || {
+        Ok(home.log().lines().rev().find_map(|line| line.strip_prefix("ready on ").map(str::to_owned)))
+    })?;
     let url = ready.split(' ').find(|word| word.starts_with("http://")).context("it does not say where it listens")?;
     Ok(url.to_owned())
 }
@@ -93,13 +95,11 @@ fn over_tcp_nobody_is_let_in_without_a_token_and_the_log_says_who_asked() -> Res
     let created = home.ok(&["events", "--json", "--kind", "session.created"])?;
     let event: Value = serde_json::from_str(created.trim())?;
     assert_eq!(event["actor"], me.as_str());
-    let log = home.log();
     for (words, status) in
         [("POST", "201"), ("DELETE", "200"), ("nobody was let in", "403"), ("nobody was let in", "401")]
     {
-        let line = log.lines().find(|line| line.contains(words) && line.contains(status));
-        assert!(line.is_some(), "no line about {words} {status} in\n{log}");
+        logged(&home, &[words, status])?;
     }
-    assert!(log.contains(&me), "{log}");
+    logged(&home, &[&me])?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Sessions on the mock backend: what the host does of itself, whatever a backend does.
 
 use anyhow::Result;
-use seawall_integration::{QUICK, eventually, home, refused, run, text, until, until_state};
+use seawall_integration::{QUICK, eventually, home, logged, refused, run, text, until, until_state};
 use seawall_testing::daemon::{Daemon, Home};
 use serde_json::Value;
 
@@ -123,9 +123,7 @@ fn why_says_which_look_and_which_trace() -> Result<()> {
     let events = home.ok(&["events", "--json", "--session", &id, "--kind", "session.created"])?;
     let event: serde_json::Value = serde_json::from_str(&events)?;
     let trace = text(&event, "trace_id")?;
-    let logged = home.log();
-    let line = logged.lines().find(|line| line.contains("session.created")).unwrap_or_default();
-    assert!(line.contains(&format!("\"trace_id\":\"{trace}\"")), "{line}");
+    logged(&home, &["session.created", &format!("\"trace_id\":\"{trace}\"")])?;
     Ok(())
 }
 

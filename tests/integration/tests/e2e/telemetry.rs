@@ -180,7 +180,9 @@ fn a_call_that_fails_has_one_trace_in_its_answer_in_the_log_and_in_the_journal()
     ensure!(of_trace.iter().any(|event| event["kind"] == "session.created"), "{events:#?}");
     ensure!(of_trace.len() > 1, "the failure is in no event of the trace: {events:#?}");
     let marked = format!("\"trace_id\":\"{TRACE}\"");
-    ensure!(home.log().lines().filter(|line| line.contains(&marked)).count() > 1, "{}", home.log());
+    eventually("two lines of the log are of the trace", || {
+        Ok((home.log().lines().filter(|line| line.contains(&marked)).count() > 1).then_some(()))
+    })?;
 
     // A problem says it as well.
     let request = format!(
