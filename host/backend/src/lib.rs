@@ -29,5 +29,8 @@ pub use class::{Class, Deadlines};
 pub use deadline::within;
 pub use error::{Error, Fault, FaultKind};
 pub use stack::{Bulkhead, BulkheadConfig, BulkheadStatus};
-pub use stream::{ExecEvent, ExecEvents, Execution, LogChunk, LogStream, Source};
+pub use stream::{
+    Attachment, ExecEvent, ExecEvents, Execution, Input, LogChunk, LogStream, NoInput, Preparation, Progress, Source,
+    Wake, Wakes,
+};
 pub use traits::{ExecutionBackend, Info, Interface};

@@ -16,14 +16,16 @@
 //! - All tries of a call are within one trace: that of whoever calls, or else a new one.
 //! - Everything that is held is a guard, so a caller that goes away gives everything back and counts as nothing.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture};
 use seawall_model::{
-    CheckResult, ExecOptions, Incarnation, Inspection, InvalidSpec, Key, LogOptions, Page, Problem, Report, SessionId,
-    SessionName, SessionSpec, Signal, Status, Unknown,
+    AttachOptions, CheckResult, Endpoint, ExecOptions, Incarnation, Inspection, InvalidSpec, Key, LogOptions,
+    Measurement, Page, Problem, Report, SessionId, SessionName, SessionSpec, Signal, Status, TerminalSize, Unknown,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -32,12 +34,15 @@ use tracing::Instrument as _;
 use crate::breaker::{Breaker, BreakerConfig, BreakerStatus, Failure, Verdict};
 use crate::changes::Changes;
 use crate::deadline::within;
-use crate::limit::{Ceiling, Limit, LimitConfig, LimitStats, PoolStats};
+use crate::limit::{Ceiling, Limit, LimitConfig, LimitStats, PoolStats, StreamPermit};
 use crate::observer::{Observer, Try};
 use crate::quarantine::{Quarantine, QuarantineConfig, Quarantined};
 use crate::redact::{About, Redact};
 use crate::retry::{RetryConfig, retrying};
-use crate::{Class, Deadlines, Error, Execution, ExecutionBackend, FaultKind, Info, LogStream, trace};
+use crate::{
+    Attachment, Class, Deadlines, Error, Execution, ExecutionBackend, FaultKind, Info, Input, LogStream, Preparation,
+    Wakes, trace,
+};
 
 /// The settings of one backend's bulkhead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -395,13 +400,85 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Bulkhead<B> {
         let permit = self.limit.open_stream()?;
         let call = Call::of("exec.run", Class::Stream).about(key);
         let begun = self.once(call, || self.inner.exec(key, options));
-        let Execution { events } = within_trace(call, begun).await?;
-        Ok(Execution { events: Box::pin(events.inspect(move |_| _ = &permit)) })
+        let Execution { events, input } = within_trace(call, begun).await?;
+        Ok(Execution { events: Box::pin(events.inspect(move |_| _ = &permit)), input })
     }
 
     async fn last_health_check(&self, key: &Key) -> Result<Option<CheckResult>, Error> {
         let call = Call::of("health-checks.last", Class::Observe).about(key);
         self.call(call, || self.inner.last_health_check(key)).await
+    }
+
+    /// As `logs`.
+    async fn attach(&self, key: &Key, options: &AttachOptions) -> Result<Attachment, Error> {
+        let permit = self.limit.open_stream()?;
+        let call = Call::of("attach.open", Class::Stream).about(key);
+        let Attachment { output, input } = self.call(call, || self.inner.attach(key, options)).await?;
+        Ok(Attachment { output: Box::pin(output.inspect(move |_| _ = &permit)), input })
+    }
+
+    /// As `logs`.
+    async fn input(&self, key: &Key) -> Result<Box<dyn Input>, Error> {
+        let permit = self.limit.open_stream()?;
+        let call = Call::of("input.open", Class::Stream).about(key);
+        let input = self.call(call, || self.inner.input(key)).await?;
+        Ok(Box::new(Permitted { input, _permit: permit }))
+    }
+
+    async fn stats(&self, keys: &[Key]) -> Result<Vec<Measurement>, Error> {
+        let call = Call { about: About::Batch(keys), ..Call::of("stats.sample", Class::Observe) };
+        self.call(call, || self.inner.stats(keys)).await
+    }
+
+    async fn endpoints(&self, key: &Key) -> Result<Vec<Endpoint>, Error> {
+        let call = Call::of("endpoint.list", Class::Observe).about(key);
+        self.call(call, || self.inner.endpoints(key)).await
+    }
+
+    async fn pause(&self, key: &Key) -> Result<(), Error> {
+        self.call(Call::of("pause.pause", Class::Control).about(key), || self.inner.pause(key)).await
+    }
+
+    async fn unpause(&self, key: &Key) -> Result<(), Error> {
+        self.call(Call::of("pause.unpause", Class::Control).about(key), || self.inner.unpause(key)).await
+    }
+
+    /// As `logs`.
+    async fn prepare(&self, reference: &str, missing: bool) -> Result<Preparation, Error> {
+        let permit = self.limit.open_stream()?;
+        let call = Call::of("images.prepare", Class::Stream);
+        let progress = self.call(call, || self.inner.prepare(reference, missing)).await?;
+        Ok(Box::pin(progress.inspect(move |_| _ = &permit)))
+    }
+
+    /// It takes no permit of the streams, which are for users.
+    async fn watch(&self) -> Result<Wakes, Error> {
+        self.call(Call::of("watch.open", Class::Stream), || self.inner.watch()).await
+    }
+}
+
+/// Input that holds a stream's permit.
+struct Permitted {
+    input: Box<dyn Input>,
+    _permit: StreamPermit,
+}
+
+#[async_trait]
+impl Input for Permitted {
+    async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
+        self.input.write(bytes).await
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        self.input.close().await
+    }
+
+    async fn resize(&mut self, size: TerminalSize) -> io::Result<()> {
+        self.input.resize(size).await
+    }
+
+    async fn signal(&mut self, signal: Signal) -> io::Result<()> {
+        self.input.signal(signal).await
     }
 }
 

@@ -1,10 +1,14 @@
 //! Streams that a backend hands over. They are native: nothing of the plugin is left when one is read.
 
+use std::io;
 use std::pin::Pin;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
-use seawall_model::CommandEnd;
+use seawall_model::{CommandEnd, Incarnation, SessionId, Signal, TerminalSize};
+
+use crate::Error;
 
 /// Where output came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +30,7 @@ pub struct LogChunk {
 
 /// Output of a workload. Ends when the output does; dropping it releases everything behind it. An error is the last
 /// item.
-pub type LogStream = Pin<Box<dyn Stream<Item = std::io::Result<LogChunk>> + Send>>;
+pub type LogStream = Pin<Box<dyn Stream<Item = io::Result<LogChunk>> + Send>>;
 
 /// What a command in a workload does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,21 +42,121 @@ pub enum ExecEvent {
 }
 
 /// What a command does, until it ends. An error is the last item, and says that nobody knows how it ended.
-pub type ExecEvents = Pin<Box<dyn Stream<Item = std::io::Result<ExecEvent>> + Send>>;
+pub type ExecEvents = Pin<Box<dyn Stream<Item = io::Result<ExecEvent>> + Send>>;
+
+/// What the host gives to a command or a workload, as a keyboard does. Dropping it closes what the host has open, and says
+/// nothing to the other side.
+#[async_trait]
+pub trait Input: Send {
+    /// Writes all of it, and waits for as long as the other side takes nothing.
+    ///
+    /// # Errors
+    /// Nobody reads it any more, or nothing can be written to it at all.
+    async fn write(&mut self, bytes: Bytes) -> io::Result<()>;
+
+    /// Says that nothing more comes: the other side reads end of file.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    async fn close(&mut self) -> io::Result<()>;
+
+    /// Changes the size of its terminal.
+    ///
+    /// # Errors
+    /// It has no terminal, or its engine cannot be asked.
+    async fn resize(&mut self, size: TerminalSize) -> io::Result<()>;
+
+    /// Sends a signal to the command.
+    ///
+    /// # Errors
+    /// Its engine cannot send it one, or cannot be asked.
+    async fn signal(&mut self, signal: Signal) -> io::Result<()>;
+}
+
+/// Of what takes nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct NoInput;
+
+#[async_trait]
+impl Input for NoInput {
+    async fn write(&mut self, _: Bytes) -> io::Result<()> {
+        Err(nothing("its standard input is not open"))
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn resize(&mut self, _: TerminalSize) -> io::Result<()> {
+        Err(nothing("it has no terminal"))
+    }
+
+    async fn signal(&mut self, _: Signal) -> io::Result<()> {
+        Err(nothing("its engine sends it no signals"))
+    }
+}
+
+fn nothing(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, message)
+}
 
 /// A command that runs in a workload. Dropping it releases everything behind it, and ends the command where the engine
 /// can end one.
 pub struct Execution {
     /// What it does.
     pub events: ExecEvents,
+    /// What it is given.
+    pub input: Box<dyn Input>,
 }
 
+/// A workload that somebody is attached to. When this is dropped the workload goes on.
+pub struct Attachment {
+    /// What it writes, until it ends. An error is the last item.
+    pub output: LogStream,
+    /// What it is given.
+    pub input: Box<dyn Input>,
+}
+
+/// What may have changed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Wake {
+    /// This workload.
+    Workload(SessionId, Incarnation),
+    /// Any of them.
+    Any,
+}
+
+/// Tells when something may have changed, until it breaks. An error is the last item.
+pub type Wakes = Pin<Box<dyn Stream<Item = io::Result<Wake>> + Send>>;
+
+/// How far something is that takes long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Which part of it: a layer of an image. Absent: the whole.
+    pub part: Option<String>,
+    /// What is done with it now, in a few words.
+    pub doing: String,
+    /// Bytes done, where that is known.
+    pub done: Option<u64>,
+    /// Bytes in all, where that is known.
+    pub total: Option<u64>,
+}
+
+/// Tells how far it is until it is done, which is its end. An error is the last item. Dropping it stops the work where
+/// the engine can.
+pub type Preparation = Pin<Box<dyn Stream<Item = Result<Progress, Error>> + Send>>;
+
 impl Execution {
+    /// One that takes no input.
+    pub fn deaf(events: ExecEvents) -> Self {
+        Self { events, input: Box::new(NoInput) }
+    }
+
     /// Reads to the end: the first `keep` bytes of output, and how the command ended.
     ///
     /// # Errors
     /// Nobody knows how it ended.
-    pub async fn finish(mut self, keep: usize) -> std::io::Result<(Vec<u8>, CommandEnd)> {
+    pub async fn finish(mut self, keep: usize) -> io::Result<(Vec<u8>, CommandEnd)> {
         let mut output = Vec::new();
         while let Some(event) = self.events.next().await {
             match event? {
@@ -63,12 +167,18 @@ impl Execution {
                 ExecEvent::Ended(end) => return Ok((output, end)),
             }
         }
-        Err(std::io::ErrorKind::UnexpectedEof.into())
+        Err(io::ErrorKind::UnexpectedEof.into())
     }
 }
 
 impl std::fmt::Debug for Execution {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Execution").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attachment").finish_non_exhaustive()
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use seawall_model::{
-    CheckResult, ExecOptions, Incarnation, Inspection, Key, LogOptions, Page, Report, SessionId, SessionName,
-    SessionSpec, Signal, Status,
+    AttachOptions, CheckResult, Endpoint, ExecOptions, Incarnation, Inspection, Key, LogOptions, Measurement, Page,
+    Report, SessionId, SessionName, SessionSpec, Signal, Status,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Execution, LogStream};
+use crate::{Attachment, Error, Execution, Input, LogStream, Preparation, Wakes};
 
 /// An optional interface, found by what a backend exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -22,6 +22,20 @@ pub enum Interface {
     Exec,
     /// `health-checks.last`: its engine carries out a session's health check by itself.
     HealthChecks,
+    /// `attach.open`.
+    Attach,
+    /// `input.open`.
+    Input,
+    /// `stats.sample`.
+    Stats,
+    /// `endpoint.list`.
+    Endpoint,
+    /// `pause.pause` and `pause.unpause`.
+    Pause,
+    /// `images.prepare`.
+    Images,
+    /// `watch.open`.
+    Watch,
 }
 
 impl Interface {
@@ -31,6 +45,13 @@ impl Interface {
             Self::Logs => "logs",
             Self::Exec => "exec",
             Self::HealthChecks => "health-checks",
+            Self::Attach => "attach",
+            Self::Input => "input",
+            Self::Stats => "stats",
+            Self::Endpoint => "endpoint",
+            Self::Pause => "pause",
+            Self::Images => "images",
+            Self::Watch => "watch",
         }
     }
 }
@@ -120,6 +141,54 @@ pub trait ExecutionBackend: Send + Sync + 'static {
     async fn last_health_check(&self, key: &Key) -> Result<Option<CheckResult>, Error> {
         Err(unsupported(self.info(), &key.session, Interface::HealthChecks))
     }
+
+    /// Puts the host in touch with it. Only with [`Interface::Attach`].
+    async fn attach(&self, key: &Key, options: &AttachOptions) -> Result<Attachment, Error> {
+        let _ = options;
+        Err(unsupported(self.info(), &key.session, Interface::Attach))
+    }
+
+    /// Its standard input. Only with [`Interface::Input`].
+    async fn input(&self, key: &Key) -> Result<Box<dyn Input>, Error> {
+        Err(unsupported(self.info(), &key.session, Interface::Input))
+    }
+
+    /// What many use; what does not run is left out. Positions are distinct and within `keys`. Only with
+    /// [`Interface::Stats`].
+    async fn stats(&self, keys: &[Key]) -> Result<Vec<Measurement>, Error> {
+        let _ = keys;
+        Err(lacking(self.info(), Interface::Stats))
+    }
+
+    /// Where its ports are reached. Only with [`Interface::Endpoint`].
+    async fn endpoints(&self, key: &Key) -> Result<Vec<Endpoint>, Error> {
+        Err(unsupported(self.info(), &key.session, Interface::Endpoint))
+    }
+
+    /// Freezes it. Only with [`Interface::Pause`].
+    async fn pause(&self, key: &Key) -> Result<(), Error> {
+        Err(unsupported(self.info(), &key.session, Interface::Pause))
+    }
+
+    /// Lets it run on. Only with [`Interface::Pause`].
+    async fn unpause(&self, key: &Key) -> Result<(), Error> {
+        Err(unsupported(self.info(), &key.session, Interface::Pause))
+    }
+
+    /// Fetches an image; with `missing`, only if there is none of that name. Only with [`Interface::Images`].
+    async fn prepare(&self, reference: &str, missing: bool) -> Result<Preparation, Error> {
+        let _ = (reference, missing);
+        Err(lacking(self.info(), Interface::Images))
+    }
+
+    /// News of changes. Only with [`Interface::Watch`].
+    async fn watch(&self) -> Result<Wakes, Error> {
+        Err(lacking(self.info(), Interface::Watch))
+    }
+}
+
+fn lacking(info: &Info, interface: Interface) -> Error {
+    Error::Unsupported(format!("the plugin {} does not export `{}`", info.name, interface.as_str()))
 }
 
 fn unsupported(info: &Info, session: &SessionId, interface: Interface) -> Error {
@@ -183,5 +252,37 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Arc<B> {
 
     async fn last_health_check(&self, key: &Key) -> Result<Option<CheckResult>, Error> {
         (**self).last_health_check(key).await
+    }
+
+    async fn attach(&self, key: &Key, options: &AttachOptions) -> Result<Attachment, Error> {
+        (**self).attach(key, options).await
+    }
+
+    async fn input(&self, key: &Key) -> Result<Box<dyn Input>, Error> {
+        (**self).input(key).await
+    }
+
+    async fn stats(&self, keys: &[Key]) -> Result<Vec<Measurement>, Error> {
+        (**self).stats(keys).await
+    }
+
+    async fn endpoints(&self, key: &Key) -> Result<Vec<Endpoint>, Error> {
+        (**self).endpoints(key).await
+    }
+
+    async fn pause(&self, key: &Key) -> Result<(), Error> {
+        (**self).pause(key).await
+    }
+
+    async fn unpause(&self, key: &Key) -> Result<(), Error> {
+        (**self).unpause(key).await
+    }
+
+    async fn prepare(&self, reference: &str, missing: bool) -> Result<Preparation, Error> {
+        (**self).prepare(reference, missing).await
+    }
+
+    async fn watch(&self) -> Result<Wakes, Error> {
+        (**self).watch().await
     }
 }

@@ -177,7 +177,7 @@ impl ExecutionBackend for Scripted {
             tokio::time::sleep(Duration::from_secs(60)).await;
             Ok(ExecEvent::Ended(CommandEnd::Code(3)))
         });
-        Ok(Execution { events: Box::pin(ended) })
+        Ok(Execution::deaf(Box::pin(ended)))
     }
 }
 

@@ -16,7 +16,9 @@ wasmtime::component::bindgen!({
     with: {
         "seawall:host/streams.byte-stream": crate::streams::ByteStream,
         "seawall:host/streams.execution": crate::streams::Execution,
+        "seawall:host/streams.byte-sink": crate::streams::ByteSink,
         "seawall:host/streams.duplex": crate::streams::Duplex,
+        "seawall:host/streams.preparation": crate::streams::Prepared,
         "seawall:host/streams.wake-source": crate::streams::WakeSource,
     },
     trappable_error_type: {

@@ -24,6 +24,8 @@ pub enum Phase {
     Look,
     /// It was asked to make or change this workload: it may change no other.
     Change(SessionId, Incarnation),
+    /// It was asked to have an image fetched: it may, and changes no workload.
+    Prepare,
 }
 
 /// What one call has of the host.
@@ -79,11 +81,18 @@ impl Context {
             Phase::Change(session, incarnation) => Err(Error::Denied(format!(
                 "this call is about session {session}, incarnation {incarnation}: it changes no other workload"
             ))),
-            Phase::Describe | Phase::Look => Err(Error::Denied(
-                "this call changes no workload: only `create`, `start`, `signal` and `remove` do, each its own"
-                    .to_owned(),
+            Phase::Describe | Phase::Look | Phase::Prepare => Err(Error::Denied(
+                "this call changes no workload: only those that make or change one do, each its own".to_owned(),
             )),
         }
+    }
+
+    /// Refuses to fetch anything while something else was asked.
+    pub(crate) fn may_fetch(&self) -> Result<(), Error> {
+        if self.phase == Phase::Prepare {
+            return Ok(());
+        }
+        Err(Error::Denied("this call fetches no image: only `images.prepare` does".to_owned()))
     }
 
     /// Counts the bytes of an answer.

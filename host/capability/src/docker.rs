@@ -12,7 +12,7 @@ use crate::bindings::{docker, types};
 use crate::context::Context;
 use crate::convert::{Refusal, from_guest, to_guest};
 use crate::error::HostError;
-use crate::streams::{ByteStream, Execution};
+use crate::streams::{ByteSink, ByteStream, Duplex, Execution, Prepared, WakeSource};
 use crate::weight::Weight as _;
 
 const NAME: &str = "docker";
@@ -100,6 +100,59 @@ impl docker::Host for Context {
         let key = self.changed(key)?;
         let execution = docker.exec(&key, &from_guest::exec_options(options)).instrument(span("exec")).await?;
         self.push_execution(execution, key)
+    }
+
+    async fn attach(&mut self, key: types::Key, options: types::AttachOptions) -> Result<Resource<Duplex>, HostError> {
+        let docker = self.docker(key.weight())?;
+        let key = self.changed(key)?;
+        let options = from_guest::attach_options(options);
+        let attachment = docker.attach(&key, &options).instrument(span("attach")).await?;
+        self.push_duplex(attachment, key)
+    }
+
+    async fn input(&mut self, key: types::Key) -> Result<Resource<ByteSink>, HostError> {
+        let docker = self.docker(key.weight())?;
+        let key = self.changed(key)?;
+        let input = docker.input(&key).instrument(span("input")).await?;
+        self.push_sink(input, key)
+    }
+
+    async fn stats(&mut self, keys: Vec<types::Key>) -> Result<Vec<types::Measurement>, HostError> {
+        let docker = self.docker(keys.weight())?;
+        let measurements = docker.stats(&from_guest::keys(keys)?).instrument(span("stats")).await?;
+        let measurements: Vec<_> = measurements.into_iter().map(to_guest::measurement).collect();
+        self.answer(measurements.weight())?;
+        Ok(measurements)
+    }
+
+    async fn pause(&mut self, key: types::Key) -> Result<(), HostError> {
+        let docker = self.docker(key.weight())?;
+        Ok(docker.pause(&self.changed(key)?).instrument(span("pause")).await?)
+    }
+
+    async fn unpause(&mut self, key: types::Key) -> Result<(), HostError> {
+        let docker = self.docker(key.weight())?;
+        Ok(docker.unpause(&self.changed(key)?).instrument(span("unpause")).await?)
+    }
+
+    async fn watch(&mut self) -> Result<Resource<WakeSource>, HostError> {
+        let wakes = self.docker(0)?.watch().instrument(span("watch")).await?;
+        self.push_wakes(wakes)
+    }
+
+    async fn endpoints(&mut self, key: types::Key) -> Result<Vec<types::Endpoint>, HostError> {
+        let docker = self.docker(key.weight())?;
+        let endpoints = docker.endpoints(&from_guest::key(key)?).instrument(span("endpoints")).await?;
+        let endpoints: Vec<_> = endpoints.into_iter().map(to_guest::endpoint).collect();
+        self.answer(endpoints.weight())?;
+        Ok(endpoints)
+    }
+
+    async fn pull(&mut self, reference: String, missing: bool) -> Result<Resource<Prepared>, HostError> {
+        let docker = self.docker(reference.weight())?;
+        self.may_fetch()?;
+        let progress = docker.pull(&reference, missing).instrument(span("pull")).await?;
+        self.push_preparation(progress, reference)
     }
 
     async fn last_health_check(&mut self, key: types::Key) -> Result<Option<types::CheckResult>, HostError> {

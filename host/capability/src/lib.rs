@@ -35,4 +35,4 @@ pub use error::{HostError, StateFailure};
 pub use grants::{GrantError, Granted, Grants, Services, StateGrant};
 pub use link::{HOST_PACKAGE, Import, Offer, add_to_linker, offers};
 pub use seawall_docker::Endpoint as EngineAddress;
-pub use streams::{ByteStream, Duplex, Execution, WakeSource};
+pub use streams::{ByteSink, ByteStream, Duplex, Execution, Prepared, WakeSource};

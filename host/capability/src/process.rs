@@ -9,7 +9,7 @@ use crate::bindings::{process, types};
 use crate::context::Context;
 use crate::convert::{Refusal, from_guest, to_guest};
 use crate::error::HostError;
-use crate::streams::{ByteStream, Execution};
+use crate::streams::{ByteSink, ByteStream, Duplex, Execution, WakeSource};
 use crate::weight::Weight as _;
 
 const NAME: &str = "process";
@@ -91,6 +91,44 @@ impl process::Host for Context {
         let key = self.changed(key)?;
         let execution = process.exec(&key, &from_guest::exec_options(options)).instrument(span("exec")).await?;
         self.push_execution(execution, key)
+    }
+
+    async fn attach(&mut self, key: types::Key, options: types::AttachOptions) -> Result<Resource<Duplex>, HostError> {
+        let process = self.process(key.weight())?;
+        let key = self.changed(key)?;
+        let options = from_guest::attach_options(options);
+        let attachment = process.attach(&key, &options).instrument(span("attach")).await?;
+        self.push_duplex(attachment, key)
+    }
+
+    async fn input(&mut self, key: types::Key) -> Result<Resource<ByteSink>, HostError> {
+        let process = self.process(key.weight())?;
+        let key = self.changed(key)?;
+        let input = process.input(&key).instrument(span("input")).await?;
+        self.push_sink(input, key)
+    }
+
+    async fn stats(&mut self, keys: Vec<types::Key>) -> Result<Vec<types::Measurement>, HostError> {
+        let process = self.process(keys.weight())?;
+        let measurements = process.stats(&from_guest::keys(keys)?).instrument(span("stats")).await?;
+        let measurements: Vec<_> = measurements.into_iter().map(to_guest::measurement).collect();
+        self.answer(measurements.weight())?;
+        Ok(measurements)
+    }
+
+    async fn pause(&mut self, key: types::Key) -> Result<(), HostError> {
+        let process = self.process(key.weight())?;
+        Ok(process.pause(&self.changed(key)?).instrument(span("pause")).await?)
+    }
+
+    async fn unpause(&mut self, key: types::Key) -> Result<(), HostError> {
+        let process = self.process(key.weight())?;
+        Ok(process.unpause(&self.changed(key)?).instrument(span("unpause")).await?)
+    }
+
+    async fn watch(&mut self) -> Result<Resource<WakeSource>, HostError> {
+        let wakes = self.process(0)?.watch().instrument(span("watch")).await?;
+        self.push_wakes(wakes)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use seawall_backend::{ExecEvent, LogChunk, LogStream, Source};
+use seawall_backend::{Attachment, ExecEvent, Input, LogChunk, LogStream, Preparation, Source, Wakes};
 use seawall_model::{CommandEnd, Incarnation, Key, SessionId};
 use wasmtime::component::Resource;
 
@@ -33,13 +33,57 @@ pub struct Execution {
     pub workload: (SessionId, Incarnation),
 }
 
-/// Behind the resource `duplex`. No capability makes one yet, so there is none.
-pub enum Duplex {}
+/// Behind the resource `byte-sink`.
+pub struct ByteSink {
+    /// The input itself.
+    pub input: Box<dyn Input>,
+    /// Whose it is, which is checked as for a [`ByteStream`].
+    pub workload: (SessionId, Incarnation),
+}
 
-/// Behind the resource `wake-source`. No capability makes one yet, so there is none.
-pub enum WakeSource {}
+/// Behind the resource `duplex`.
+pub struct Duplex {
+    /// Both ways.
+    pub attachment: Attachment,
+    /// Whose they are, which is checked as for a [`ByteStream`].
+    pub workload: (SessionId, Incarnation),
+}
+
+/// Behind the resource `preparation`.
+pub struct Prepared {
+    /// How far it is.
+    pub progress: Preparation,
+    /// Of what.
+    pub reference: String,
+}
+
+/// Behind the resource `wake-source`.
+pub struct WakeSource {
+    /// What may have changed.
+    pub wakes: Wakes,
+}
 
 impl Context {
+    pub(crate) fn push_duplex(&mut self, attachment: Attachment, of: Key) -> Result<Resource<Duplex>, HostError> {
+        Ok(self.table.push(Duplex { attachment, workload: (of.session, of.incarnation) })?)
+    }
+
+    pub(crate) fn push_sink(&mut self, input: Box<dyn Input>, of: Key) -> Result<Resource<ByteSink>, HostError> {
+        Ok(self.table.push(ByteSink { input, workload: (of.session, of.incarnation) })?)
+    }
+
+    pub(crate) fn push_preparation(
+        &mut self,
+        progress: Preparation,
+        reference: String,
+    ) -> Result<Resource<Prepared>, HostError> {
+        Ok(self.table.push(Prepared { progress, reference })?)
+    }
+
+    pub(crate) fn push_wakes(&mut self, wakes: Wakes) -> Result<Resource<WakeSource>, HostError> {
+        Ok(self.table.push(WakeSource { wakes })?)
+    }
+
     pub(crate) fn push_stream(&mut self, stream: LogStream, of: Key) -> Result<Resource<ByteStream>, HostError> {
         Ok(self.table.push(ByteStream { stream, workload: (of.session, of.incarnation) })?)
     }
@@ -54,6 +98,20 @@ impl Context {
 }
 
 impl streams::Host for Context {}
+
+impl streams::HostByteSink for Context {
+    fn drop(&mut self, sink: Resource<ByteSink>) -> wasmtime::Result<()> {
+        self.table.delete(sink)?;
+        Ok(())
+    }
+}
+
+impl streams::HostPreparation for Context {
+    fn drop(&mut self, preparation: Resource<Prepared>) -> wasmtime::Result<()> {
+        self.table.delete(preparation)?;
+        Ok(())
+    }
+}
 
 impl streams::HostByteStream for Context {
     fn drop(&mut self, stream: Resource<ByteStream>) -> wasmtime::Result<()> {
@@ -80,7 +138,7 @@ impl streams::HostExecution for Context {
             Ok(ExecEvent::Ended(end))
         });
         let events = futures_util::stream::iter(wrote).chain(ended);
-        let execution = seawall_backend::Execution { events: Box::pin(events) };
+        let execution = seawall_backend::Execution::deaf(Box::pin(events));
         self.push_execution(execution, key).map_err(HostError::into_trap)
     }
 

@@ -91,6 +91,20 @@ impl Weight for types::ExecOptions {
     }
 }
 
+impl Weight for types::Measurement {
+    const FLAT: bool = true;
+
+    fn beside(&self) -> usize {
+        0
+    }
+}
+
+impl Weight for types::Endpoint {
+    fn beside(&self) -> usize {
+        self.address.beside()
+    }
+}
+
 impl Weight for types::CheckResult {
     fn beside(&self) -> usize {
         self.output.beside()

@@ -19,6 +19,7 @@ pub mod table;
 mod text;
 mod trace;
 mod units;
+mod usage;
 
 pub use exit::Exit;
 pub use health::{ExecCheck, HealthCheck, HealthCommand, HttpCheck, Probe, ProbeCheck, Probes, TcpCheck, address};
@@ -33,9 +34,10 @@ pub use spec::{
     Ulimit,
 };
 pub use status::{
-    CheckResult, CommandEnd, ExecOptions, Found, Health, Inspection, Key, LogOptions, Page, Report, State, Status,
-    TerminalSize, Unknown, Workload,
+    AttachOptions, CheckResult, CommandEnd, ExecOptions, Found, Health, Inspection, Key, LogOptions, Page, Report,
+    State, Status, TerminalSize, Unknown, Workload,
 };
 pub use text::{is_deceptive, one_line};
 pub use trace::TraceId;
 pub use units::{Cpus, Size, Timestamp};
+pub use usage::{Endpoint, Measurement, Transfer, Usage};

@@ -208,6 +208,19 @@ impl ExecOptions {
     }
 }
 
+/// How somebody is put in touch with a workload that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttachOptions {
+    /// What it writes to standard output, or its terminal, from now on.
+    pub stdout: bool,
+    /// What it writes to standard error.
+    pub stderr: bool,
+    /// Take what is given to its standard input.
+    pub stdin: bool,
+    /// Of its terminal, if it has one. Absent: as it is.
+    pub size: Option<TerminalSize>,
+}
+
 /// How much a terminal shows, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TerminalSize {

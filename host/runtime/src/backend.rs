@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use seawall_backend::observer::Observer;
-use seawall_backend::{Error, Execution, ExecutionBackend, Info, Interface, LogStream, within};
+use seawall_backend::{
+    Attachment, Error, Execution, ExecutionBackend, Info, Input, Interface, LogStream, Preparation, Wakes, within,
+};
 use seawall_capability::convert::{LARGEST_BATCH, Refusal, from_guest, to_guest};
-use seawall_capability::{ByteStream, Phase};
+use seawall_capability::{ByteSink, ByteStream, Duplex, Phase, Prepared, WakeSource};
 use seawall_model::{
-    CheckResult, ExecOptions, Found, Incarnation, Inspection, Key, LogOptions, Page, Redactor, Report, SessionId,
-    SessionName, SessionSpec, Signal, Status,
+    AttachOptions, CheckResult, Endpoint, ExecOptions, Found, Incarnation, Inspection, Key, LogOptions, Measurement,
+    Page, Redactor, Report, SessionId, SessionName, SessionSpec, Signal, Status,
 };
 use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Lift, Lower, Resource};
@@ -252,6 +254,70 @@ impl ExecutionBackend for WasmBackend {
         let last: Option<wit::CheckResult> = self.ask(function, (BorrowedKey::from(key),)).await?;
         let last = last.map(from_guest::check_result).transpose();
         last.map_err(|refusal| refuse(function, &refusal))
+    }
+
+    async fn attach(&self, key: &Key, options: &AttachOptions) -> Result<Attachment, Error> {
+        let function = self.optional(&self.loaded.exports.attach, Interface::Attach)?;
+        let params = (BorrowedKey::from(key), to_guest::attach_options(options));
+        let Duplex { attachment, workload } = self.take(function, change(key), params, None).await?;
+        check_workload(function, "duplex", &workload, key)?;
+        Ok(attachment)
+    }
+
+    async fn input(&self, key: &Key) -> Result<Box<dyn Input>, Error> {
+        let function = self.optional(&self.loaded.exports.input, Interface::Input)?;
+        let ByteSink { input, workload } = self.take(function, change(key), (BorrowedKey::from(key),), None).await?;
+        check_workload(function, "byte-sink", &workload, key)?;
+        Ok(input)
+    }
+
+    async fn stats(&self, keys: &[Key]) -> Result<Vec<Measurement>, Error> {
+        let function = self.optional(&self.loaded.exports.stats, Interface::Stats)?;
+        let mut all = Vec::with_capacity(keys.len());
+        for (batch, keys) in keys.chunks(LARGEST_BATCH).enumerate() {
+            let asked: Vec<BorrowedKey> = keys.iter().map(BorrowedKey::from).collect();
+            let measurements: Vec<wit::Measurement> = self.ask(function, (asked,)).await?;
+            let measurements =
+                from_guest::measurements(measurements, keys.len()).map_err(|refusal| refuse(function, &refusal))?;
+            all.extend(
+                measurements
+                    .into_iter()
+                    .map(|found| Measurement { position: batch * LARGEST_BATCH + found.position, ..found }),
+            );
+        }
+        Ok(all)
+    }
+
+    async fn endpoints(&self, key: &Key) -> Result<Vec<Endpoint>, Error> {
+        let function = self.optional(&self.loaded.exports.endpoints, Interface::Endpoint)?;
+        let endpoints: Vec<wit::Endpoint> = self.ask(function, (BorrowedKey::from(key),)).await?;
+        from_guest::endpoints(endpoints).map_err(|refusal| refuse(function, &refusal))
+    }
+
+    async fn pause(&self, key: &Key) -> Result<(), Error> {
+        let function = self.optional(&self.loaded.exports.pause, Interface::Pause)?;
+        self.order(function, key, (BorrowedKey::from(key),)).await
+    }
+
+    async fn unpause(&self, key: &Key) -> Result<(), Error> {
+        let function = self.optional(&self.loaded.exports.unpause, Interface::Pause)?;
+        self.order(function, key, (BorrowedKey::from(key),)).await
+    }
+
+    async fn prepare(&self, reference: &str, missing: bool) -> Result<Preparation, Error> {
+        let function = self.optional(&self.loaded.exports.prepare, Interface::Images)?;
+        let prepared: Prepared = self.take(function, Phase::Prepare, (reference, missing), None).await?;
+        if prepared.reference != reference {
+            let message = format!("is of {:?}", prepared.reference);
+            return Err(refuse(function, &Refusal::new("preparation", message)));
+        }
+        Ok(prepared.progress)
+    }
+
+    async fn watch(&self) -> Result<Wakes, Error> {
+        let function = self.optional(&self.loaded.exports.watch, Interface::Watch)?;
+        let WakeSource { wakes } = self.take(function, Phase::Look, (), None).await?;
+        Ok(wakes)
     }
 }
 

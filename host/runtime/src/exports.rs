@@ -8,7 +8,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, Instance, Lift, Lower, Resource};
 use wasmtime::{Engine, Store};
 
-use seawall_capability::{ByteStream, Execution};
+use seawall_capability::{ByteSink, ByteStream, Duplex, Execution, Prepared, WakeSource};
 
 use crate::bindings::wit;
 use crate::call::CallState;
@@ -51,11 +51,19 @@ pub(crate) struct Exports {
     pub(crate) logs: Option<Function>,
     pub(crate) exec: Option<Function>,
     pub(crate) last_health_check: Option<Function>,
+    pub(crate) attach: Option<Function>,
+    pub(crate) input: Option<Function>,
+    pub(crate) stats: Option<Function>,
+    pub(crate) endpoints: Option<Function>,
+    pub(crate) pause: Option<Function>,
+    pub(crate) unpause: Option<Function>,
+    pub(crate) prepare: Option<Function>,
+    pub(crate) watch: Option<Function>,
 }
 
 /// What the functions take and give.
 pub(crate) mod signature {
-    use super::{ByteStream, Execution, Resource, wit};
+    use super::{ByteSink, ByteStream, Duplex, Execution, Prepared, Resource, WakeSource, wit};
 
     pub(crate) type Answer<T> = (Result<T, wit::Error>,);
 
@@ -72,6 +80,13 @@ pub(crate) mod signature {
     pub(crate) type Logs = ((wit::Key, wit::LogOptions), Answer<Resource<ByteStream>>);
     pub(crate) type Exec = ((wit::Key, wit::ExecOptions), Answer<Resource<Execution>>);
     pub(crate) type LastHealthCheck = ((wit::Key,), Answer<Option<wit::CheckResult>>);
+    pub(crate) type Attach = ((wit::Key, wit::AttachOptions), Answer<Resource<Duplex>>);
+    pub(crate) type Input = ((wit::Key,), Answer<Resource<ByteSink>>);
+    pub(crate) type Stats = ((Vec<wit::Key>,), Answer<Vec<wit::Measurement>>);
+    pub(crate) type Endpoints = ((wit::Key,), Answer<Vec<wit::Endpoint>>);
+    pub(crate) type Pause = ((wit::Key,), Answer<()>);
+    pub(crate) type Prepare = ((String, bool), Answer<Resource<Prepared>>);
+    pub(crate) type Watch = ((), Answer<Resource<WakeSource>>);
 }
 
 impl Exports {
@@ -94,6 +109,14 @@ impl Exports {
             logs: optional("logs", "open", "logs.open", Class::Stream)?,
             exec: optional("exec", "run", "exec.run", Class::Stream)?,
             last_health_check: optional("health-checks", "last", "health-checks.last", Class::Observe)?,
+            attach: optional("attach", "open", "attach.open", Class::Stream)?,
+            input: optional("input", "open", "input.open", Class::Stream)?,
+            stats: optional("stats", "sample", "stats.sample", Class::Observe)?,
+            endpoints: optional("endpoint", "list", "endpoint.list", Class::Observe)?,
+            pause: optional("pause", "pause", "pause.pause", Class::Control)?,
+            unpause: optional("pause", "unpause", "pause.unpause", Class::Control)?,
+            prepare: optional("images", "prepare", "images.prepare", Class::Stream)?,
+            watch: optional("watch", "open", "watch.open", Class::Stream)?,
         })
     }
 
@@ -103,6 +126,13 @@ impl Exports {
             (&self.logs, Interface::Logs),
             (&self.exec, Interface::Exec),
             (&self.last_health_check, Interface::HealthChecks),
+            (&self.attach, Interface::Attach),
+            (&self.input, Interface::Input),
+            (&self.stats, Interface::Stats),
+            (&self.endpoints, Interface::Endpoint),
+            (&self.pause, Interface::Pause),
+            (&self.prepare, Interface::Images),
+            (&self.watch, Interface::Watch),
         ];
         optional.into_iter().filter_map(|(function, interface)| function.as_ref().map(|_| interface)).collect()
     }
@@ -117,15 +147,17 @@ impl Exports {
         typecheck::<signature::Remove, _, _>(&self.remove, store, instance)?;
         typecheck::<signature::Inspect, _, _>(&self.inspect, store, instance)?;
         typecheck::<signature::List, _, _>(&self.list, store, instance)?;
-        if let Some(logs) = &self.logs {
-            typecheck::<signature::Logs, _, _>(logs, store, instance)?;
-        }
-        if let Some(exec) = &self.exec {
-            typecheck::<signature::Exec, _, _>(exec, store, instance)?;
-        }
-        if let Some(last) = &self.last_health_check {
-            typecheck::<signature::LastHealthCheck, _, _>(last, store, instance)?;
-        }
+        optional::<signature::Logs, _, _>(&self.logs, store, instance)?;
+        optional::<signature::Exec, _, _>(&self.exec, store, instance)?;
+        optional::<signature::LastHealthCheck, _, _>(&self.last_health_check, store, instance)?;
+        optional::<signature::Attach, _, _>(&self.attach, store, instance)?;
+        optional::<signature::Input, _, _>(&self.input, store, instance)?;
+        optional::<signature::Stats, _, _>(&self.stats, store, instance)?;
+        optional::<signature::Endpoints, _, _>(&self.endpoints, store, instance)?;
+        optional::<signature::Pause, _, _>(&self.pause, store, instance)?;
+        optional::<signature::Pause, _, _>(&self.unpause, store, instance)?;
+        optional::<signature::Prepare, _, _>(&self.prepare, store, instance)?;
+        optional::<signature::Watch, _, _>(&self.watch, store, instance)?;
         Ok(())
     }
 }
@@ -145,6 +177,19 @@ where
         Ok(_) => Ok(()),
         Err(error) => Err(LoadError::WrongType { function: function.name, reason: format!("{error:#}") }),
     }
+}
+
+fn optional<S, P, R>(
+    function: &Option<Function>,
+    store: &mut Store<CallState>,
+    instance: &Instance,
+) -> Result<(), LoadError>
+where
+    S: Signature<P, R>,
+    P: ComponentNamedList + Lower,
+    R: ComponentNamedList + Lift,
+{
+    function.as_ref().map_or(Ok(()), |function| typecheck::<S, P, R>(function, store, instance))
 }
 
 /// An exported interface.

@@ -234,7 +234,19 @@ async fn optional_interfaces_are_found_by_what_is_exported() {
     let with_logs = runtime.load_ungranted(plugin(Guest::new().logs().component())).await.unwrap();
     assert_eq!(with_logs.info().interfaces, [Interface::Logs]);
     let full = runtime.load_ungranted(plugin(Guest::new().full().component())).await.unwrap();
-    assert_eq!(full.info().interfaces, [Interface::Logs, Interface::Exec, Interface::HealthChecks]);
+    let all = [
+        Interface::Logs,
+        Interface::Exec,
+        Interface::HealthChecks,
+        Interface::Attach,
+        Interface::Input,
+        Interface::Stats,
+        Interface::Endpoint,
+        Interface::Pause,
+        Interface::Images,
+        Interface::Watch,
+    ];
+    assert_eq!(full.info().interfaces, all);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! From a session's spec to a typed description of a container. Every field of the spec ends up in it (A5); what the
 //! operator did not grant, the capability refuses, naming the field.
 
-use seawall_sdk::docker::{Container, HealthCheck, HealthCommand, Mount, MountSource, Network, Port, Protocol, Ulimit};
+use seawall_sdk::docker::{Container, HealthCheck, HealthCommand, Mount, MountSource, Network, Port, Ulimit};
 use seawall_sdk::{Problems, Result, Spec, no_options};
 use serde::Deserialize;
 
@@ -111,11 +111,7 @@ fn network(network: seawall_sdk::Network) -> Option<Network> {
 }
 
 fn port(port: seawall_sdk::Port) -> Port {
-    let protocol = match port.protocol {
-        seawall_sdk::Protocol::Tcp => Protocol::Tcp,
-        seawall_sdk::Protocol::Udp => Protocol::Udp,
-    };
-    Port { container: port.container, host: port.host, address: port.address, protocol }
+    Port { container: port.container, host: port.host, address: port.address, protocol: port.protocol }
 }
 
 fn health_check(check: seawall_sdk::HealthCheck) -> HealthCheck {

@@ -10,13 +10,16 @@ pub mod container;
 use config::Config;
 use container::Options;
 use seawall_sdk::{
-    Backend, ByteStream, CheckResult, Exec, ExecOptions, Execution, Found, HealthChecks, Info, Key, LogOptions, Logs,
-    Page, Report, Result, Spec, Status, docker,
+    Attach, AttachOptions, Backend, ByteSink, ByteStream, CheckResult, Duplex, Endpoint, Endpoints, Exec, ExecOptions,
+    Execution, Found, HealthChecks, Images, Info, Input, Key, LogOptions, Logs, Measurement, Page, Pause, Preparation,
+    Report, Result, Spec, Stats, Status, WakeSource, Watch, docker,
 };
 
 struct Docker;
 
-seawall_sdk::export!(Docker with logs, exec, health_checks);
+seawall_sdk::export!(
+    Docker with logs, exec, health_checks, attach, input, stats, endpoint, pause, images, watch
+);
 
 impl Backend for Docker {
     fn describe() -> Info {
@@ -82,6 +85,52 @@ impl Exec for Docker {
 impl HealthChecks for Docker {
     fn last(key: Key) -> Result<Option<CheckResult>> {
         docker::last_health_check(&key)
+    }
+}
+
+impl Attach for Docker {
+    fn open(key: Key, options: AttachOptions) -> Result<Duplex> {
+        docker::attach(&key, options)
+    }
+}
+
+impl Input for Docker {
+    fn open(key: Key) -> Result<ByteSink> {
+        docker::input(&key)
+    }
+}
+
+impl Stats for Docker {
+    fn sample(keys: Vec<Key>) -> Result<Vec<Measurement>> {
+        docker::stats(&keys)
+    }
+}
+
+impl Pause for Docker {
+    fn pause(key: Key) -> Result<()> {
+        docker::pause(&key)
+    }
+
+    fn unpause(key: Key) -> Result<()> {
+        docker::unpause(&key)
+    }
+}
+
+impl Watch for Docker {
+    fn open() -> Result<WakeSource> {
+        docker::watch()
+    }
+}
+
+impl Endpoints for Docker {
+    fn list(key: Key) -> Result<Vec<Endpoint>> {
+        docker::endpoints(&key)
+    }
+}
+
+impl Images for Docker {
+    fn prepare(reference: String, missing: bool) -> Result<Preparation> {
+        docker::pull(&reference, missing)
     }
 }
 

@@ -6,13 +6,13 @@
 pub mod program;
 
 use seawall_sdk::{
-    Backend, ByteStream, Exec, ExecOptions, Execution, Found, Info, Key, LogOptions, Logs, Page, Report, Result, Spec,
-    Status, process,
+    Attach, AttachOptions, Backend, ByteSink, ByteStream, Duplex, Exec, ExecOptions, Execution, Found, Info, Input,
+    Key, LogOptions, Logs, Measurement, Page, Pause, Report, Result, Spec, Stats, Status, WakeSource, Watch, process,
 };
 
 struct Process;
 
-seawall_sdk::export!(Process with logs, exec);
+seawall_sdk::export!(Process with logs, exec, attach, input, stats, pause, watch);
 
 impl Backend for Process {
     fn describe() -> Info {
@@ -66,5 +66,39 @@ impl Logs for Process {
 impl Exec for Process {
     fn run(key: Key, options: ExecOptions) -> Result<Execution> {
         process::exec(&key, &options)
+    }
+}
+
+impl Attach for Process {
+    fn open(key: Key, options: AttachOptions) -> Result<Duplex> {
+        process::attach(&key, options)
+    }
+}
+
+impl Input for Process {
+    fn open(key: Key) -> Result<ByteSink> {
+        process::input(&key)
+    }
+}
+
+impl Stats for Process {
+    fn sample(keys: Vec<Key>) -> Result<Vec<Measurement>> {
+        process::stats(&keys)
+    }
+}
+
+impl Pause for Process {
+    fn pause(key: Key) -> Result<()> {
+        process::pause(&key)
+    }
+
+    fn unpause(key: Key) -> Result<()> {
+        process::unpause(&key)
+    }
+}
+
+impl Watch for Process {
+    fn open() -> Result<WakeSource> {
+        process::watch()
     }
 }

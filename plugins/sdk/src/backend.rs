@@ -2,10 +2,10 @@
 
 use std::marker::PhantomData;
 
-use crate::bindings::{exec, health_checks, logs, plugin};
+use crate::bindings::{attach, endpoint, exec, health_checks, images, input, logs, pause, plugin, stats, watch};
 use crate::{
-    ByteStream, CheckResult, ExecOptions, Execution, Found, Info, Key, LogOptions, Page, Report, Result, Spec, Status,
-    log,
+    AttachOptions, ByteSink, ByteStream, CheckResult, Duplex, Endpoint, ExecOptions, Execution, Found, Info, Key,
+    LogOptions, Measurement, Page, Preparation, Report, Result, Spec, Status, WakeSource, log,
 };
 
 /// What every plugin does. `wit/backend/execution-backend.wit` has the contract of each function; in short: every call
@@ -85,6 +85,75 @@ pub trait HealthChecks {
     fn last(key: Key) -> Result<Option<CheckResult>>;
 }
 
+/// Somebody at the keyboard and the screen of a workload.
+pub trait Attach {
+    /// Puts the host in touch with a workload that runs.
+    ///
+    /// # Errors
+    /// `conflict` if it does not run, or takes no input and is to.
+    fn open(key: Key, options: AttachOptions) -> Result<Duplex>;
+}
+
+/// Bytes to the standard input of a workload.
+pub trait Input {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// `conflict` if the workload does not run or was not made with `stdin`.
+    fn open(key: Key) -> Result<ByteSink>;
+}
+
+/// What workloads use.
+pub trait Stats {
+    /// What many use now; what does not run is left out.
+    ///
+    /// # Errors
+    /// When the engine could not be asked.
+    fn sample(keys: Vec<Key>) -> Result<Vec<Measurement>>;
+}
+
+/// Where workloads are reached.
+pub trait Endpoints {
+    /// The ports of a workload that can be reached from outside it; none if it does not run.
+    ///
+    /// # Errors
+    /// `not-found` for a missing workload.
+    fn list(key: Key) -> Result<Vec<Endpoint>>;
+}
+
+/// Workloads that are frozen for a while.
+pub trait Pause {
+    /// Freezes a workload that runs; one that is frozen is left alone.
+    ///
+    /// # Errors
+    /// `conflict` for one that does not run.
+    fn pause(key: Key) -> Result<()>;
+
+    /// Lets it run on; one that runs is left alone.
+    ///
+    /// # Errors
+    /// `conflict` for one that has ended or never ran.
+    fn unpause(key: Key) -> Result<()>;
+}
+
+/// Images that are fetched before workloads are made of them.
+pub trait Images {
+    /// Has the engine fetch one; with `missing`, only if it has none of that name.
+    ///
+    /// # Errors
+    /// `invalid` if it is no reference, `denied` if it may not be fetched.
+    fn prepare(reference: String, missing: bool) -> Result<Preparation>;
+}
+
+/// News of changes.
+pub trait Watch {
+    /// Begins to watch all workloads of this backend.
+    ///
+    /// # Errors
+    /// When the engine could not be asked.
+    fn open() -> Result<WakeSource>;
+}
+
 /// Implements the generated traits for any [`Backend`]. Named by [`export!`](crate::export) only.
 #[derive(Debug)]
 pub struct Adapter<T>(PhantomData<T>);
@@ -149,5 +218,59 @@ impl<T: Backend + HealthChecks> health_checks::exports::seawall::backend::health
     fn last(key: Key) -> Result<Option<CheckResult>> {
         log::report_panics();
         T::last(key)
+    }
+}
+
+impl<T: Backend + Attach> attach::exports::seawall::backend::attach::Guest for Adapter<T> {
+    fn open(key: Key, options: AttachOptions) -> Result<Duplex> {
+        log::report_panics();
+        T::open(key, options)
+    }
+}
+
+impl<T: Backend + Endpoints> endpoint::exports::seawall::backend::endpoint::Guest for Adapter<T> {
+    fn list(key: Key) -> Result<Vec<Endpoint>> {
+        log::report_panics();
+        <T as Endpoints>::list(key)
+    }
+}
+
+impl<T: Backend + Images> images::exports::seawall::backend::images::Guest for Adapter<T> {
+    fn prepare(reference: String, missing: bool) -> Result<Preparation> {
+        log::report_panics();
+        T::prepare(reference, missing)
+    }
+}
+
+impl<T: Backend + Input> input::exports::seawall::backend::input::Guest for Adapter<T> {
+    fn open(key: Key) -> Result<ByteSink> {
+        log::report_panics();
+        T::open(key)
+    }
+}
+
+impl<T: Backend + Pause> pause::exports::seawall::backend::pause::Guest for Adapter<T> {
+    fn pause(key: Key) -> Result<()> {
+        log::report_panics();
+        T::pause(key)
+    }
+
+    fn unpause(key: Key) -> Result<()> {
+        log::report_panics();
+        T::unpause(key)
+    }
+}
+
+impl<T: Backend + Stats> stats::exports::seawall::backend::stats::Guest for Adapter<T> {
+    fn sample(keys: Vec<Key>) -> Result<Vec<Measurement>> {
+        log::report_panics();
+        T::sample(keys)
+    }
+}
+
+impl<T: Backend + Watch> watch::exports::seawall::backend::watch::Guest for Adapter<T> {
+    fn open() -> Result<WakeSource> {
+        log::report_panics();
+        T::open()
     }
 }

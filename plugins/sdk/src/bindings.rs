@@ -94,3 +94,154 @@ pub mod health_checks {
         export_macro_name: "export_health_checks",
     });
 }
+
+/// What `attach` adds.
+pub mod attach {
+    wit_bindgen::generate!({
+        inline: "
+            package seawall:sdk-attach@0.1.0;
+
+            world attach {
+                export seawall:backend/attach@0.1.0;
+            }
+        ",
+        path: ["../../wit/host", "../../wit/backend"],
+        world: "seawall:sdk-attach/attach@0.1.0",
+        with: {
+            "seawall:host/streams@0.1.0": crate::bindings::host::seawall::host::streams,
+            "seawall:host/types@0.1.0": crate::bindings::host::seawall::host::types,
+            "seawall:backend/types@0.1.0": crate::bindings::host::seawall::backend::types,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_attach",
+    });
+}
+
+/// What `endpoint` adds.
+pub mod endpoint {
+    wit_bindgen::generate!({
+        inline: "
+            package seawall:sdk-endpoint@0.1.0;
+
+            world endpoint {
+                export seawall:backend/endpoint@0.1.0;
+            }
+        ",
+        path: ["../../wit/host", "../../wit/backend"],
+        world: "seawall:sdk-endpoint/endpoint@0.1.0",
+        with: {
+            "seawall:host/types@0.1.0": crate::bindings::host::seawall::host::types,
+            "seawall:backend/types@0.1.0": crate::bindings::host::seawall::backend::types,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_endpoint",
+    });
+}
+
+/// What `images` adds.
+pub mod images {
+    wit_bindgen::generate!({
+        inline: "
+            package seawall:sdk-images@0.1.0;
+
+            world images {
+                export seawall:backend/images@0.1.0;
+            }
+        ",
+        path: ["../../wit/host", "../../wit/backend"],
+        world: "seawall:sdk-images/images@0.1.0",
+        with: {
+            "seawall:host/streams@0.1.0": crate::bindings::host::seawall::host::streams,
+            "seawall:host/types@0.1.0": crate::bindings::host::seawall::host::types,
+            "seawall:backend/types@0.1.0": crate::bindings::host::seawall::backend::types,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_images",
+    });
+}
+
+/// What `input` adds.
+pub mod input {
+    wit_bindgen::generate!({
+        inline: "
+            package seawall:sdk-input@0.1.0;
+
+            world input {
+                export seawall:backend/input@0.1.0;
+            }
+        ",
+        path: ["../../wit/host", "../../wit/backend"],
+        world: "seawall:sdk-input/input@0.1.0",
+        with: {
+            "seawall:host/streams@0.1.0": crate::bindings::host::seawall::host::streams,
+            "seawall:host/types@0.1.0": crate::bindings::host::seawall::host::types,
+            "seawall:backend/types@0.1.0": crate::bindings::host::seawall::backend::types,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_input",
+    });
+}
+
+/// What `pause` adds.
+pub mod pause {
+    wit_bindgen::generate!({
+        inline: "
+            package seawall:sdk-pause@0.1.0;
+
+            world pause {
+                export seawall:backend/pause@0.1.0;
+            }
+        ",
+        path: ["../../wit/host", "../../wit/backend"],
+        world: "seawall:sdk-pause/pause@0.1.0",
+        with: {
+            "seawall:host/types@0.1.0": crate::bindings::host::seawall::host::types,
+            "seawall:backend/types@0.1.0": crate::bindings::host::seawall::backend::types,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_pause",
+    });
+}
+
+/// What `stats` adds.
+pub mod stats {
+    wit_bindgen::generate!({
+        inline: "
+            package seawall:sdk-stats@0.1.0;
+
+            world stats {
+                export seawall:backend/stats@0.1.0;
+            }
+        ",
+        path: ["../../wit/host", "../../wit/backend"],
+        world: "seawall:sdk-stats/stats@0.1.0",
+        with: {
+            "seawall:host/types@0.1.0": crate::bindings::host::seawall::host::types,
+            "seawall:backend/types@0.1.0": crate::bindings::host::seawall::backend::types,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_stats",
+    });
+}
+
+/// What `watch` adds.
+pub mod watch {
+    wit_bindgen::generate!({
+        inline: "
+            package seawall:sdk-watch@0.1.0;
+
+            world watch {
+                export seawall:backend/watch@0.1.0;
+            }
+        ",
+        path: ["../../wit/host", "../../wit/backend"],
+        world: "seawall:sdk-watch/watch@0.1.0",
+        with: {
+            "seawall:host/streams@0.1.0": crate::bindings::host::seawall::host::streams,
+            "seawall:host/types@0.1.0": crate::bindings::host::seawall::host::types,
+            "seawall:backend/types@0.1.0": crate::bindings::host::seawall::backend::types,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_watch",
+    });
+}

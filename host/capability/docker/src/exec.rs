@@ -56,7 +56,7 @@ pub(crate) async fn run(inner: &Arc<Inner>, key: &Key, options: &ExecOptions) ->
             last => Some((last, None)),
         }
     });
-    Ok(Execution { events: Box::pin(events) })
+    Ok(Execution::deaf(Box::pin(events)))
 }
 
 fn config(options: &ExecOptions) -> Result<ExecConfig, Error> {

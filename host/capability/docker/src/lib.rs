@@ -11,11 +11,13 @@
 //!
 //! Deliberately absent: deadlines and retries (the caller's), pulling images, and Docker's host configuration.
 
+mod attach;
 mod config;
 mod connection;
 mod container;
 mod copies;
 mod endpoint;
+mod endpoints;
 mod exec;
 mod fault;
 mod grant;
@@ -26,7 +28,11 @@ mod lifecycle;
 mod listing;
 mod logs;
 mod mounts;
+mod pause;
+mod pull;
+mod stats;
 mod status;
+mod watch;
 mod wire;
 
 pub use container::{Container, Engine, HealthCheck};

@@ -62,7 +62,7 @@ impl Process {
             let open = (!matches!(event, ExecEvent::Ended(_))).then_some((stream, buffer));
             Ok(Some((event, open)))
         });
-        Ok(Execution { events: Box::pin(events) })
+        Ok(Execution::deaf(Box::pin(events)))
     }
 }
 

@@ -13,6 +13,7 @@
 //! `runs` keeps that and tells the state of it by the lock and the exit record; the supervisor does the rest. It is
 //! asked over its socket (`client`) for three things only: signals, killing, and commands beside the program (`exec`).
 
+mod attach;
 mod cgroups;
 mod check;
 mod client;
@@ -20,11 +21,14 @@ mod exec;
 mod follow;
 mod grant;
 mod output;
+mod pause;
 mod process;
 mod program;
 mod runs;
+mod stats;
 mod tree;
 mod users;
+mod watch;
 
 pub use grant::ProcessGrant;
 #[doc(hidden)]

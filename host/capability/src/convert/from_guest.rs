@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use seawall_backend::Error;
 use seawall_model::{
-    CheckResult, ExecOptions, Exit, Found, Health, InvalidSpec, Key, LogOptions, Page, Problem, Secret, Signal, State,
-    Status, TerminalSize, Timestamp, Workload, one_line,
+    AttachOptions, CheckResult, Endpoint, ExecOptions, Exit, Found, Health, InvalidSpec, Key, LogOptions, Measurement,
+    Page, Problem, Protocol, Secret, Signal, State, Status, TerminalSize, Timestamp, Transfer, Usage, Workload,
+    one_line,
 };
 
 use super::{LARGEST_BATCH, LARGEST_CURSOR, LARGEST_HANDLE, LONGEST_TEXT, Refusal};
@@ -77,9 +78,69 @@ pub fn exec_options(options: types::ExecOptions) -> ExecOptions {
         user: options.user,
         timeout: options.timeout.map(Duration::from_millis),
         tty: options.tty,
-        size: options.size.map(|size| TerminalSize { columns: size.columns, rows: size.rows }),
+        size: options.size.map(terminal_size),
         stdin: options.stdin,
     }
+}
+
+/// How to attach.
+pub fn attach_options(options: types::AttachOptions) -> AttachOptions {
+    let types::AttachOptions { stdout, stderr, stdin, size } = options;
+    AttachOptions { stdout, stderr, stdin, size: size.map(terminal_size) }
+}
+
+fn terminal_size(size: types::TerminalSize) -> TerminalSize {
+    TerminalSize { columns: size.columns, rows: size.rows }
+}
+
+/// What was measured, of a batch of `asked` keys.
+///
+/// # Errors
+/// A position that was not asked about or that is there twice.
+pub fn measurements(answers: Vec<types::Measurement>, asked: usize) -> Result<Vec<Measurement>, Refusal> {
+    let mut positions = Positions::new("measurement.position", asked);
+    let measurement = |answer: types::Measurement| {
+        Ok(Measurement { position: positions.take(answer.position)?, usage: usage(answer.usage) })
+    };
+    answers.into_iter().map(measurement).collect()
+}
+
+fn usage(usage: types::Usage) -> Usage {
+    let types::Usage { at, cpu_time, memory, memory_limit, processes, processes_limit, network, disk } = usage;
+    let transfer = |given: types::Transfer| Transfer { incoming: given.incoming, outgoing: given.outgoing };
+    Usage {
+        at: Timestamp::from_millis(at),
+        cpu_time,
+        memory,
+        memory_limit,
+        processes,
+        processes_limit,
+        network: network.map(transfer),
+        disk: disk.map(transfer),
+    }
+}
+
+/// Where ports are reached.
+///
+/// # Errors
+/// More than a session may publish, port 0, no IP address.
+pub fn endpoints(endpoints: Vec<types::Endpoint>) -> Result<Vec<Endpoint>, Refusal> {
+    if endpoints.len() > LARGEST_BATCH {
+        return Err(Refusal::new("endpoints", format!("{}, where 1000 is the most", endpoints.len())));
+    }
+    let endpoint = |(at, given): (usize, types::Endpoint)| {
+        let refuse = |field: &str, message: &str| Refusal::new(format!("endpoints[{at}].{field}"), message);
+        let address = given.address.parse().map_err(|_| refuse("address", "no IP address"))?;
+        if given.container == 0 || given.port == 0 {
+            return Err(refuse("port", "0, which is none"));
+        }
+        let protocol = match given.protocol {
+            types::Protocol::Tcp => Protocol::Tcp,
+            types::Protocol::Udp => Protocol::Udp,
+        };
+        Ok(Endpoint { container: given.container, protocol, address, port: given.port })
+    };
+    endpoints.into_iter().enumerate().map(endpoint).collect()
 }
 
 /// How a health check went. What it wrote becomes one line, cut where it is long.
@@ -164,23 +225,43 @@ fn exit(exit: types::Exit) -> Result<Exit, Refusal> {
 /// # Errors
 /// A position that was not asked about or that is there twice, or a status that is not valid.
 pub fn found(answers: Vec<types::Found>, asked: usize) -> Result<Vec<Found>, Refusal> {
-    let mut seen = vec![false; asked];
+    let mut positions = Positions::new("found.position", asked);
     let mut all = Vec::with_capacity(answers.len().min(asked));
     for answer in answers {
-        let position = usize::try_from(answer.position).unwrap_or(usize::MAX);
-        match seen.get_mut(position) {
-            None => {
-                let message = format!("{position} is out of range: {asked} keys were asked about");
-                return Err(Refusal::new("found.position", message));
-            }
-            Some(true) => return Err(Refusal::new("found.position", format!("{position} is there twice"))),
-            Some(first) => *first = true,
-        }
+        let position = positions.take(answer.position)?;
         let status = status(answer.status)
             .map_err(|refusal| Refusal::new(format!("found[{position}].{}", refusal.field), refusal.message))?;
         all.push(Found { position, status });
     }
     Ok(all)
+}
+
+/// Positions in a question, each to be answered once.
+struct Positions {
+    field: &'static str,
+    seen: Vec<bool>,
+}
+
+impl Positions {
+    fn new(field: &'static str, asked: usize) -> Self {
+        Self { field, seen: vec![false; asked] }
+    }
+
+    fn take(&mut self, position: u32) -> Result<usize, Refusal> {
+        let position = usize::try_from(position).unwrap_or(usize::MAX);
+        let asked = self.seen.len();
+        match self.seen.get_mut(position) {
+            None => {
+                let message = format!("{position} is out of range: {asked} keys were asked about");
+                Err(Refusal::new(self.field, message))
+            }
+            Some(true) => Err(Refusal::new(self.field, format!("{position} is there twice"))),
+            Some(first) => {
+                *first = true;
+                Ok(position)
+            }
+        }
+    }
 }
 
 /// A part of a listing.

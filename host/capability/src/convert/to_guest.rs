@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use seawall_backend::Error;
 use seawall_model::{
-    CheckResult, ExecOptions, Exit, Found, Health, Key, LogOptions, Page, Problem, State, Status, Timestamp,
+    AttachOptions, CheckResult, Endpoint, ExecOptions, Exit, Found, Health, Key, LogOptions, Measurement, Page,
+    Problem, Protocol, State, Status, TerminalSize, Timestamp, Transfer, Usage,
 };
 
 use crate::bindings::types;
@@ -36,9 +37,46 @@ pub fn exec_options(options: &ExecOptions) -> types::ExecOptions {
         user: options.user.clone(),
         timeout: options.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
         tty: options.tty,
-        size: options.size.map(|size| types::TerminalSize { columns: size.columns, rows: size.rows }),
+        size: options.size.map(terminal_size),
         stdin: options.stdin,
     }
+}
+
+/// How to attach.
+pub fn attach_options(options: &AttachOptions) -> types::AttachOptions {
+    let AttachOptions { stdout, stderr, stdin, size } = *options;
+    types::AttachOptions { stdout, stderr, stdin, size: size.map(terminal_size) }
+}
+
+fn terminal_size(size: TerminalSize) -> types::TerminalSize {
+    types::TerminalSize { columns: size.columns, rows: size.rows }
+}
+
+/// What was measured.
+pub fn measurement(measurement: Measurement) -> types::Measurement {
+    let Usage { at, cpu_time, memory, memory_limit, processes, processes_limit, network, disk } = measurement.usage;
+    let transfer = |Transfer { incoming, outgoing }| types::Transfer { incoming, outgoing };
+    let usage = types::Usage {
+        at: at.as_millis(),
+        cpu_time,
+        memory,
+        memory_limit,
+        processes,
+        processes_limit,
+        network: network.map(transfer),
+        disk: disk.map(transfer),
+    };
+    types::Measurement { position: u32::try_from(measurement.position).unwrap_or(u32::MAX), usage }
+}
+
+/// Where a port is reached.
+pub fn endpoint(endpoint: Endpoint) -> types::Endpoint {
+    let protocol = match endpoint.protocol {
+        Protocol::Tcp => types::Protocol::Tcp,
+        Protocol::Udp => types::Protocol::Udp,
+    };
+    let Endpoint { container, address, port, .. } = endpoint;
+    types::Endpoint { container, protocol, address: address.to_string(), port }
 }
 
 /// How a health check went.

@@ -535,7 +535,7 @@ impl ExecutionBackend for Fake {
             world.ends.get(&key.session).copied().unwrap_or(CommandEnd::Code(0))
         };
         Self::leave(chaos).await?;
-        Ok(Execution { events: Box::pin(futures_util::stream::once(async move { Ok(ExecEvent::Ended(end)) })) })
+        Ok(Execution::deaf(Box::pin(futures_util::stream::once(async move { Ok(ExecEvent::Ended(end)) }))))
     }
 
     async fn last_health_check(&self, _key: &Key) -> Result<Option<CheckResult>, Error> {

@@ -27,6 +27,21 @@ pub(crate) fn words(at: u32, values: &[u32]) -> String {
     values.iter().enumerate().map(store).collect()
 }
 
+/// Functions of the optional interfaces: what they are called here, their interface, their name in it, and what they take.
+const OPTIONAL: [(&str, &str, &str, &str); 11] = [
+    ("logs", "logs", "open", "key (param i32 i32 i64 i32 i64 i32 i64 i32 i32 i32)"),
+    ("exec", "exec", "run", "(param i32)"),
+    ("health-checks", "health-checks", "last", "key"),
+    ("attach", "attach", "open", "key (param i32 i32 i32 i32 i32 i32)"),
+    ("input", "input", "open", "key"),
+    ("stats", "stats", "sample", "(param i32 i32)"),
+    ("endpoint", "endpoint", "list", "key"),
+    ("pause", "pause", "pause", "key"),
+    ("unpause", "pause", "unpause", "key"),
+    ("images", "images", "prepare", "(param i32 i32 i32)"),
+    ("watch", "watch", "open", ""),
+];
+
 /// A guest in the making.
 pub(crate) struct Guest {
     bodies: BTreeMap<&'static str, String>,
@@ -79,7 +94,7 @@ impl Guest {
         }
         bodies.insert("check", format!("i32.const {REPORT}"));
         bodies.insert("describe", "i32.const 2048".to_owned());
-        for function in ["logs", "exec", "health-checks"] {
+        for (function, ..) in OPTIONAL {
             bodies.insert(function, format!("i32.const {NOT_FOUND}"));
         }
         Self {
@@ -218,18 +233,17 @@ impl Guest {
             ("remove", "execution-backend", "remove", format!("{key} (param i32)")),
             ("inspect", "execution-backend", "inspect", "(param i32 i32)".to_owned()),
             ("list", "execution-backend", "list", "(param i32 i32 i32)".to_owned()),
-            ("logs", "logs", "open", format!("{key} (param i32 i32 i64 i32 i64 i32 i64 i32 i32 i32)")),
-            ("exec", "exec", "run", "(param i32)".to_owned()),
-            ("health-checks", "health-checks", "last", key.to_owned()),
         ];
-        let exported: &[&str] = match self.world {
-            "plugin" => &["execution-backend"],
-            "plugin-logs" => &["execution-backend", "logs"],
-            _ => &["execution-backend", "logs", "exec", "health-checks"],
+        let optional =
+            OPTIONAL.map(|(name, interface, export, params)| (name, interface, export, params.replace("key", key)));
+        let exported = |interface| match self.world {
+            "plugin" => interface == "execution-backend",
+            "plugin-logs" => ["execution-backend", "logs"].contains(&interface),
+            _ => true,
         };
         let mut functions = String::new();
-        for (name, interface, export, params) in signatures {
-            if !exported.contains(&interface) {
+        for (name, interface, export, params) in signatures.into_iter().chain(optional) {
+            if !exported(interface) {
                 continue;
             }
             let body = &self.bodies[name];
