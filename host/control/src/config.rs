@@ -57,6 +57,8 @@ pub struct ControlConfig {
     /// How long sessions that are over are kept. Default: for ever.
     #[serde(skip_serializing_if = "RetentionConfig::bounds_nothing")]
     pub retention: RetentionConfig,
+    /// The most streams of one session that are open at once: its log, commands in it, its terminal. Default 64.
+    pub session_streams: usize,
 }
 
 impl Default for ControlConfig {
@@ -77,6 +79,7 @@ impl Default for ControlConfig {
             env_files: Vec::new(),
             logs: KeptLogsConfig::default(),
             retention: RetentionConfig::default(),
+            session_streams: 64,
         }
     }
 }
@@ -175,6 +178,9 @@ impl ControlConfig {
         let mut refuse = |field: &str, message: &str| {
             problems.push(Problem { field: format!("control.{field}"), message: message.to_owned() });
         };
+        if self.session_streams == 0 {
+            refuse("session-streams", "at least 1");
+        }
         let intervals = [
             ("sweep-interval", self.sweep_interval),
             ("list-interval", self.list_interval),

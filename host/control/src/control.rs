@@ -181,7 +181,8 @@ impl Control {
     pub async fn logs(&self, id: &SessionId, options: LogOptions) -> Result<LogStream, ControlError> {
         let entry = self.core.sessions.get(id).ok_or_else(|| ControlError::NoSuchSession(id.to_string()))?;
         let backend = self.core.backend(&entry.backend)?;
-        let reader = Reader::new(Arc::clone(&entry));
+        let most = self.core.config.session_streams;
+        let reader = Reader::new(Arc::clone(&entry), most).ok_or_else(|| self.too_many(id))?;
         let (key, state, gone) = entry.with(|cell| (key(&cell.record), cell.record.state, cell.marks.gone));
         if state == SessionState::Pending || key.incarnation == 0 {
             return Err(ControlError::Conflict(format!("session {id} has written nothing: it was not made yet")));

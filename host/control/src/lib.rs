@@ -41,6 +41,7 @@ mod error;
 mod events;
 mod gc;
 mod glass;
+mod hands;
 mod health;
 mod hints;
 mod kept_logs;

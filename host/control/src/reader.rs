@@ -1,4 +1,4 @@
-//! Those who read what a session wrote. One that removes itself does so only when the last of them is done.
+//! Those who have a stream of a session open. One that removes itself does so only when the last of them is done.
 
 use std::sync::Arc;
 
@@ -11,12 +11,15 @@ use crate::state::Entry;
 pub(crate) struct Reader(Arc<Entry>);
 
 impl Reader {
-    pub(crate) fn new(entry: Arc<Entry>) -> Self {
-        entry.with(|cell| {
-            cell.readers += 1;
-            cell.awaited = false;
+    /// `None`: there are so many already.
+    pub(crate) fn new(entry: Arc<Entry>, most: usize) -> Option<Self> {
+        let one_more = entry.with(|cell| {
+            let free = cell.readers < most;
+            cell.readers += usize::from(free);
+            cell.awaited &= !free;
+            free
         });
-        Self(entry)
+        one_more.then(|| Self(entry))
     }
 
     /// Reads this, until it is dropped.

@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use reqwest::{Method, Response, StatusCode, Upgraded, Url};
 use seawall_model::{Incarnation, Session};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::Until;
+use crate::api::{STREAM_PROTOCOL, Until};
 use crate::exit::Failure;
 use crate::place::{self, Place};
 use crate::problem::{Kind, Problem};
@@ -80,6 +80,31 @@ impl Client {
         self.checked(request.send().await).await
     }
 
+    /// A request with a JSON body, after which the connection goes on with frames both ways. `None`: the daemon did it and
+    /// has no more to say.
+    pub(crate) async fn converse(&self, path: &[&str], body: &impl Serialize) -> Result<Option<Upgraded>, Failure> {
+        let request =
+            self.http.post(self.url(path, &[])?).header(CONNECTION, "Upgrade").header(UPGRADE, STREAM_PROTOCOL);
+        let response = self.checked(request.json(body).send().await).await?;
+        match response.status() {
+            StatusCode::SWITCHING_PROTOCOLS => response.upgrade().await.map(Some).map_err(|error| self.broken(error)),
+            _ => Ok(None),
+        }
+    }
+
+    /// A request whose body is sent as it comes.
+    pub(crate) async fn send_on<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &Query<'_>,
+        body: reqwest::Body,
+    ) -> Result<T, Failure> {
+        let request =
+            self.http.post(self.url(path, query)?).header(CONTENT_TYPE, "application/octet-stream").body(body);
+        let response = self.checked(request.send().await).await?;
+        self.json(response).await
+    }
+
     /// One session.
     pub(crate) async fn session(&self, id: &str) -> Result<Session, Failure> {
         self.get(&["sessions", id], &[]).await
@@ -141,7 +166,8 @@ impl Client {
         self.connection(error.without_url().into())
     }
 
-    fn connection(&self, source: anyhow::Error) -> Failure {
+    /// The same of any other.
+    pub(crate) fn connection(&self, source: anyhow::Error) -> Failure {
         Failure::Connection { place: self.place.to_string(), source }
     }
 
@@ -171,7 +197,7 @@ impl Client {
             Err(error) => return Err(self.broken(error)),
         };
         let status = response.status();
-        if status.is_success() {
+        if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
         }
         let bytes = response.bytes().await.map_err(|error| self.broken(error))?;

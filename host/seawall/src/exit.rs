@@ -68,7 +68,8 @@ Exit codes:
   75  what was waited for did not happen in time
   76  a plugin cannot be loaded
   78  the configuration is wrong
-`seawall wait` and `seawall run --attach` pass on the code of the session, and 128 and the signal where one ended it.";
+`seawall wait`, `attach` and `run --attach` pass on the code of the session, `exec` that of the command, and each 128 and
+the signal where one ended it.";
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -187,6 +188,7 @@ fn of_problem(kind: Kind) -> Code {
         | Kind::TooSlow
         | Kind::UnsupportedMedia
         | Kind::MethodNotAllowed
+        | Kind::UpgradeRequired
         | Kind::Misdirected => Code::Invalid,
         Kind::Denied | Kind::Unauthenticated => Code::Denied,
         Kind::NotFound => Code::NotFound,

@@ -61,6 +61,11 @@ pub fn frames<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<(u8,
                 Frame::Stdout(bytes) => (1, bytes),
                 Frame::Stderr(bytes) => (2, bytes),
                 Frame::Error(problem) => (3, problem.detail.into()),
+                other => {
+                    let mut bytes = other.encode();
+                    let header = bytes.split_to(8);
+                    (header.first().copied().unwrap_or_default(), bytes)
+                }
             });
         }
     }

@@ -46,6 +46,8 @@ pub(crate) enum Kind {
     Unauthenticated,
     /// It is meant for somebody else.
     Misdirected,
+    /// It is answered only to a client that goes on in another protocol.
+    UpgradeRequired,
     /// There was no answer in time.
     TimedOut,
     /// A pool or quota is used up for now.
@@ -81,7 +83,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 29] = [
+    const ALL: [Self; 30] = [
         Self::Malformed,
         Self::Invalid,
         Self::Denied,
@@ -95,6 +97,7 @@ impl Kind {
         Self::Changed,
         Self::Unauthenticated,
         Self::Misdirected,
+        Self::UpgradeRequired,
         Self::TimedOut,
         Self::Exhausted,
         Self::Full,
@@ -127,6 +130,7 @@ impl Kind {
             Self::TooLarge => 413,
             Self::UnsupportedMedia => 415,
             Self::Misdirected => 421,
+            Self::UpgradeRequired => 426,
             Self::Invalid | Self::Config | Self::Plugin => 422,
             Self::Exhausted => 429,
             Self::Store | Self::Internal => 500,
@@ -155,6 +159,7 @@ impl Kind {
             Self::Changed => "changed",
             Self::Unauthenticated => "unauthenticated",
             Self::Misdirected => "misdirected",
+            Self::UpgradeRequired => "upgrade_required",
             Self::TimedOut => "timed_out",
             Self::Exhausted => "exhausted",
             Self::Full => "full",
@@ -189,6 +194,7 @@ impl Kind {
             Self::Changed => "The session is another one by now",
             Self::Unauthenticated => "A token is needed",
             Self::Misdirected => "Meant for another host",
+            Self::UpgradeRequired => "Another protocol is needed",
             Self::TimedOut => "There was no answer in time",
             Self::Exhausted => "Busy",
             Self::Full => "The backend has as many calls as it may have",

@@ -3,16 +3,20 @@
 //! Behind the feature `memory`, so that `cargo xtask` is not built with what it depends on.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use seawall_backend::{Error, ExecutionBackend, Info, Interface, LogChunk, LogStream, Source};
-use seawall_model::{
-    Exit, Found, Health, Incarnation, Inspection, Key, LogOptions, Page, Report, SessionId, SessionName, SessionSpec,
-    Signal, State, Status, Timestamp, Workload,
+use seawall_backend::{
+    Attachment, Error, ExecEvent, ExecEvents, Execution, ExecutionBackend, Info, Input, Interface, LogChunk, LogStream,
+    Source,
 };
+use seawall_model::{
+    AttachOptions, CommandEnd, ExecOptions, Exit, Found, Health, Incarnation, Inspection, Key, LogOptions, Page,
+    Report, SessionId, SessionName, SessionSpec, Signal, State, Status, TerminalSize, Timestamp, Workload,
+};
+use tokio::sync::mpsc;
 
 /// The schema of a session's options.
 pub const OPTIONS: &str = r#"{"type":"object","additionalProperties":false,"properties":{"speed":{"type":"integer"}}}"#;
@@ -24,6 +28,8 @@ pub struct Memory {
     info: Info,
     /// What its sessions write never ends.
     flood: bool,
+    /// Commands and attachments that are open.
+    open: Arc<()>,
     workloads: Mutex<BTreeMap<SessionId, (Incarnation, State)>>,
 }
 
@@ -37,7 +43,7 @@ impl Default for Memory {
             options_schema: OPTIONS.to_owned(),
             interfaces: vec![Interface::Logs],
         };
-        Self { check: || Ok(()), info, flood: false, workloads: Mutex::default() }
+        Self { check: || Ok(()), info, flood: false, open: Arc::default(), workloads: Mutex::default() }
     }
 }
 
@@ -50,6 +56,30 @@ impl Memory {
     /// One whose sessions write for ever.
     pub fn flooding() -> Self {
         Self { flood: true, ..Self::default() }
+    }
+
+    /// One whose sessions and commands repeat what they are sent: input as it is, and in words what else is asked of
+    /// them. They end when their input is closed, or by a signal. The command `flood` writes for ever.
+    pub fn echoing() -> Self {
+        let mut memory = Self::default();
+        memory.info.interfaces = vec![Interface::Logs, Interface::Exec, Interface::Attach, Interface::Input];
+        memory
+    }
+
+    /// Goes up with each command or attachment that is open.
+    pub fn open(&self) -> Weak<()> {
+        Arc::downgrade(&self.open)
+    }
+
+    fn has(&self, interface: Interface) -> Result<(), Error> {
+        let lacking = || Error::Unsupported(format!("the plugin fake does not export `{}`", interface.as_str()));
+        self.info.has(interface).then_some(()).ok_or_else(lacking)
+    }
+
+    /// What is said, and what is repeated of it.
+    fn echo(&self) -> (Echo, mpsc::Receiver<ExecEvent>) {
+        let (to, said) = mpsc::channel(1);
+        (Echo { to: Some(to), _open: Arc::clone(&self.open) }, said)
     }
 
     fn workloads(&self) -> MutexGuard<'_, BTreeMap<SessionId, (Incarnation, State)>> {
@@ -126,5 +156,78 @@ impl ExecutionBackend for Memory {
         let chunk = |source, bytes: &'static [u8]| Ok(LogChunk { source, bytes: Bytes::from_static(bytes) });
         let chunks = futures_util::stream::iter([chunk(Source::Stdout, b"out\xff"), chunk(Source::Stderr, b"err")]);
         if options.follow { Ok(chunks.chain(futures_util::stream::pending()).boxed()) } else { Ok(chunks.boxed()) }
+    }
+
+    async fn exec(&self, _: &Key, options: &ExecOptions) -> Result<Execution, Error> {
+        self.has(Interface::Exec)?;
+        let (echo, said) = self.echo();
+        if options.command == ["flood"] {
+            let line = ExecEvent::Output(LogChunk { source: Source::Stdout, bytes: Bytes::from_static(&[b'x'; 4096]) });
+            let events = futures_util::stream::repeat_with(move || Ok(line.clone())).boxed();
+            return Ok(Execution { events, input: Box::new(echo) });
+        }
+        Ok(Execution { events: repeated(said), input: Box::new(echo) })
+    }
+
+    async fn attach(&self, _: &Key, _: &AttachOptions) -> Result<Attachment, Error> {
+        self.has(Interface::Attach)?;
+        let (echo, said) = self.echo();
+        let output = repeated(said).filter_map(async |event| match event {
+            Ok(ExecEvent::Output(chunk)) => Some(Ok(chunk)),
+            _ => None,
+        });
+        Ok(Attachment { output: output.boxed(), input: Box::new(echo) })
+    }
+
+    async fn input(&self, _: &Key) -> Result<Box<dyn Input>, Error> {
+        self.has(Interface::Input)?;
+        let (echo, mut said) = self.echo();
+        tokio::spawn(async move { while said.recv().await.is_some() {} });
+        Ok(Box::new(echo))
+    }
+}
+
+fn repeated(said: mpsc::Receiver<ExecEvent>) -> ExecEvents {
+    futures_util::stream::unfold(said, async |mut said| said.recv().await.map(|event| (Ok(event), said))).boxed()
+}
+
+/// Takes input, and has it repeated.
+struct Echo {
+    to: Option<mpsc::Sender<ExecEvent>>,
+    _open: Arc<()>,
+}
+
+impl Echo {
+    async fn say(&mut self, event: ExecEvent) -> std::io::Result<()> {
+        let to = self.to.as_ref().ok_or(std::io::ErrorKind::BrokenPipe)?;
+        to.send(event).await.map_err(|_| std::io::ErrorKind::BrokenPipe.into())
+    }
+
+    async fn repeat(&mut self, bytes: Bytes) -> std::io::Result<()> {
+        self.say(ExecEvent::Output(LogChunk { source: Source::Stdout, bytes })).await
+    }
+}
+
+#[async_trait]
+impl Input for Echo {
+    async fn write(&mut self, bytes: Bytes) -> std::io::Result<()> {
+        self.repeat(bytes).await
+    }
+
+    async fn close(&mut self) -> std::io::Result<()> {
+        self.say(ExecEvent::Ended(CommandEnd::Code(7))).await?;
+        self.to = None;
+        Ok(())
+    }
+
+    async fn resize(&mut self, size: TerminalSize) -> std::io::Result<()> {
+        self.repeat(format!("<{} columns, {} rows>", size.columns, size.rows).into()).await
+    }
+
+    async fn signal(&mut self, signal: Signal) -> std::io::Result<()> {
+        if signal == Signal::KILL {
+            return self.say(ExecEvent::Ended(CommandEnd::Signal(9))).await;
+        }
+        Err(std::io::Error::new(std::io::ErrorKind::Unsupported, format!("{signal} is not sent here")))
     }
 }

@@ -13,9 +13,10 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 
+use super::Api;
 use super::extract::{Query, Reference, accepts};
+use super::frame::{self, Frame};
 use super::openapi::OfSession;
-use super::{Api, frame};
 use crate::problem::{Kind, Problem};
 
 #[derive(Deserialize, IntoParams)]
@@ -117,7 +118,7 @@ impl Form {
 
     fn broken(self, problem: Problem) -> Vec<Result<Bytes, Broken>> {
         match self {
-            Self::Framed => vec![Ok(frame::error(&problem))],
+            Self::Framed => vec![Ok(Frame::Error(Box::new(problem)).encode())],
             Self::Plain => vec![Err(Broken(problem.detail))],
         }
     }

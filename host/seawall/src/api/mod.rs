@@ -17,6 +17,9 @@ mod event_query;
 mod events;
 mod extract;
 mod frame;
+mod hands;
+#[cfg(test)]
+mod hands_tests;
 mod health;
 mod idempotency;
 mod listing;
@@ -38,6 +41,7 @@ mod tests;
 mod tokens;
 mod trace;
 mod until;
+mod upgrade;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -49,7 +53,8 @@ use utoipa_axum::routes;
 
 pub(crate) use audit::Peer;
 pub(crate) use events::Missed;
-pub(crate) use frame::{Frame, FrameReader, header as frame_header};
+pub(crate) use frame::{Ended, Frame, FrameReader, header as frame_header};
+pub(crate) use hands::{Attaching, NewCommand, Sent, Size as ScreenSize};
 pub(crate) use server::{Door, Server, WRITE_TIMEOUT};
 pub(crate) use sessions::Downed;
 pub(crate) use socket::{bind, check as check_socket, check_path};
@@ -58,6 +63,7 @@ pub(crate) use tcp::listen;
 pub(crate) use tokens::{Made, NewToken, TokenInfo};
 pub(crate) use trace::parent as traceparent;
 pub(crate) use until::Until;
+pub(crate) use upgrade::PROTOCOL as STREAM_PROTOCOL;
 
 use crate::metrics::Metrics;
 
@@ -95,7 +101,10 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(sessions::down))
         .routes(routes!(reload::reload))
         .route_layer(axum::middleware::from_fn(patience::held));
-    OpenApiRouter::with_openapi(openapi::frame()).merge(quick).merge(held)
+    // Their bodies are read within bounds of their own, and what comes after is bounded by who reads it.
+    let open =
+        OpenApiRouter::new().routes(routes!(hands::exec)).routes(routes!(hands::attach)).routes(routes!(hands::send));
+    OpenApiRouter::with_openapi(openapi::frame()).merge(quick).merge(held).merge(open)
 }
 
 /// The API over this state.

@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -117,6 +117,28 @@ struct Terms {
     patience: Duration,
 }
 
+/// What a handler needs that takes its connection over: it stays one of the server's, in its number and in its end.
+#[derive(Clone)]
+pub(super) struct Own {
+    tasks: TaskTracker,
+    cut: CancellationToken,
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl Own {
+    /// Goes on with the connection until `work` is done or the server cuts it off.
+    pub(super) fn spawn(self, work: impl Future<Output = ()> + Send + 'static) {
+        let tasks = self.tasks.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                // Cancel-safe: nothing is left of a connection that is cut off.
+                () = self.cut.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+}
+
 async fn accept(door: Door, tasks: TaskTracker, terms: Terms) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -138,10 +160,8 @@ async fn accept(door: Door, tasks: TaskTracker, terms: Terms) {
                     Door::Tcp(bound) => bound.tls.clone(),
                 };
                 let terms = terms.clone();
-                tasks.spawn(async move {
-                    serve(arrival, tls, terms).await;
-                    drop(permit);
-                });
+                let own = Own { tasks: tasks.clone(), cut: terms.cut.clone(), _permit: Arc::new(permit) };
+                tasks.spawn(serve(arrival, tls, terms, own));
             }
             Err(error) => {
                 // Most often there are no file descriptors left: some must be closed first.
@@ -152,30 +172,30 @@ async fn accept(door: Door, tasks: TaskTracker, terms: Terms) {
     }
 }
 
-async fn serve(arrival: Arrival, tls: Option<tokio_rustls::TlsAcceptor>, terms: Terms) {
+async fn serve(arrival: Arrival, tls: Option<tokio_rustls::TlsAcceptor>, terms: Terms, own: Own) {
     let (stream, from) = match arrival {
         Arrival::Unix(stream) => {
             let peer = Peer::local(&stream);
-            return connection(stream, peer, terms).await;
+            return connection(stream, peer, terms, own).await;
         }
         Arrival::Tcp(stream, from) => (stream, from),
     };
     // Small answers do not wait for more to send.
     let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else { return connection(stream, Peer::remote(from), terms).await };
+    let Some(tls) = tls else { return connection(stream, Peer::remote(from), terms, own).await };
     let agreed = tokio::select! {
         // Cancel-safe: nothing was asked yet.
         () = terms.drain.cancelled() => return,
         agreed = tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)) => agreed,
     };
     match agreed {
-        Ok(Ok(stream)) => connection(stream, Peer::remote(from), terms).await,
+        Ok(Ok(stream)) => connection(stream, Peer::remote(from), terms, own).await,
         Ok(Err(error)) => debug!(%from, %error, "there was no agreement on TLS"),
         Err(_) => debug!(%from, "there was no agreement on TLS in time"),
     }
 }
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Send + 'static, peer: Peer, terms: Terms) {
+async fn connection(stream: impl AsyncRead + AsyncWrite + Send + 'static, peer: Peer, terms: Terms, own: Own) {
     let Terms { router, drain, cut, patience } = terms;
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(patience));
@@ -183,13 +203,15 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Send + 'static, peer: 
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(own.clone());
         router.call(request)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADER)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     tokio::pin!(connection);
     let mut draining = false;
     let ended = loop {

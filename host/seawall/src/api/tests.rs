@@ -40,7 +40,7 @@ pub(super) struct Daemon {
 const PATIENCE: Duration = Duration::from_secs(600);
 
 impl Daemon {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         Self::start_with(Memory::default(), StoreConfig::default(), PATIENCE).await
     }
 
@@ -118,7 +118,11 @@ impl Daemon {
     }
 
     pub(super) async fn create(&self, spec: Value) -> (StatusCode, Value) {
-        answer(self.http.post("http://s/v1/sessions").json(&spec).send().await.unwrap()).await
+        self.post("/v1/sessions", &spec).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> (StatusCode, Value) {
+        answer(self.http.post(format!("http://s{path}")).json(body).send().await.unwrap()).await
     }
 }
 

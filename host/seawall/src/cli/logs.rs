@@ -115,6 +115,7 @@ fn write(frame: Frame) -> Result<bool, Failure> {
         }
         Frame::Stderr(bytes) => std::io::stderr().lock().write_all(&bytes),
         Frame::Error(problem) => return Err((*problem).into()),
+        other => return Err(Failure::Other(anyhow::anyhow!("a log has no such frame: {other:?}"))),
     };
     match result {
         Ok(()) => Ok(true),

@@ -8,8 +8,10 @@ mod acts;
 mod attach;
 mod backends;
 mod config;
+mod conversation;
 mod doctor;
 mod events;
+mod exec;
 mod fields;
 mod format;
 mod gc;
@@ -23,10 +25,12 @@ mod properties;
 mod ps;
 mod reload;
 mod run;
+mod send;
 mod serve;
 mod session_file;
 mod sessions;
 mod template;
+mod terminal;
 mod token;
 mod values;
 mod why;
@@ -105,6 +109,12 @@ enum Command {
     Rm(sessions::Rm),
     /// Show what a session wrote
     Logs(logs::Logs),
+    /// Run a command in a session that runs, and end with its exit code
+    Exec(exec::Exec),
+    /// Attach to a session: its output from now on, its terminal, its standard input
+    Attach(attach::Attach),
+    /// Send a session bytes on its standard input
+    Send(send::Send),
     /// Wait until sessions are over, and end with their exit code; or until they are as --for says
     Wait(sessions::Wait),
     /// Show what happened
@@ -248,6 +258,9 @@ async fn ask(global: Global, command: Command) -> Result<u8, Failure> {
         Command::Restart(restart) => restart.run(&global, &client).await,
         Command::Rm(rm) => rm.run(&global, &client).await,
         Command::Logs(logs) => logs.run(&global, &client).await,
+        Command::Exec(exec) => exec.run(&global, &client).await,
+        Command::Attach(attach) => attach.run(&global, &client).await,
+        Command::Send(send) => send.run(&global, &client).await,
         Command::Wait(wait) => wait.run(&global, &client).await,
         Command::Events(events) => events.run(&global, &client).await,
         Command::Backend(backend) => backend.run(&global, &client).await,

@@ -262,7 +262,7 @@ impl Run {
         for file in &self.env_file {
             variables(file, &mut spec.env)?;
         }
-        spec.env.extend(env(self.env)?);
+        spec.env.extend(variables_of(self.env)?);
         spec.env_from.extend(pairs("--env-from", self.env_from)?);
         spec.working_dir = self.workdir.or(spec.working_dir);
         spec.user = self.user.or(spec.user);
@@ -366,7 +366,8 @@ fn outcome(session: &Session) -> Result<u8, Failure> {
     }
 }
 
-fn env(given: Vec<String>) -> Result<BTreeMap<String, Secret>, Failure> {
+/// Variables as they are given on the line.
+pub(super) fn variables_of(given: Vec<String>) -> Result<BTreeMap<String, Secret>, Failure> {
     let mut env = BTreeMap::new();
     for one in given {
         let (key, value) = match one.split_once('=') {

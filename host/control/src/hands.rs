@@ -1,0 +1,96 @@
+//! Hands on a session that runs: commands in it, its terminal, its standard input. What they give is the backend's own:
+//! nothing here has to go on for it, and dropping it releases everything.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use seawall_backend::{Attachment, Bulkhead, Error, Execution, ExecutionBackend, Input};
+use seawall_model::{AttachOptions, ExecOptions, Key, SessionId, SessionState, Signal, TerminalSize};
+
+use crate::reader::Reader;
+use crate::{Control, ControlError};
+
+type Driver = Arc<Bulkhead<dyn ExecutionBackend>>;
+
+impl Control {
+    /// Runs a command in a session. It ends with what is handed out, where its engine can end it.
+    ///
+    /// # Errors
+    /// `NoSuchSession`, `NoSuchBackend`, `Conflict` if the session does not run, `Backend`.
+    pub async fn exec(&self, id: &SessionId, options: &ExecOptions) -> Result<Execution, ControlError> {
+        let (driver, key, reader) = self.running(id)?;
+        let Execution { events, input } = driver.exec(&key, options).await?;
+        let events = Box::pin(events.inspect(move |_| _ = &reader));
+        Ok(Execution { events, input })
+    }
+
+    /// Attaches to a session. It goes on when what is handed out is dropped.
+    ///
+    /// # Errors
+    /// `NoSuchSession`, `NoSuchBackend`, `Conflict` if the session does not run or takes no input, `Backend`.
+    pub async fn attach(&self, id: &SessionId, options: &AttachOptions) -> Result<Attachment, ControlError> {
+        let (driver, key, reader) = self.running(id)?;
+        let Attachment { output, input } = driver.attach(&key, options).await?;
+        Ok(Attachment { output: reader.of(output), input })
+    }
+
+    /// Opens the standard input of a session.
+    ///
+    /// # Errors
+    /// `NoSuchSession`, `NoSuchBackend`, `Conflict` if the session does not run or takes no input, `Backend`.
+    pub async fn input(&self, id: &SessionId) -> Result<Box<dyn Input>, ControlError> {
+        let (driver, key, reader) = self.running(id)?;
+        let input = driver.input(&key).await?;
+        Ok(Box::new(Counted { input, _reader: reader }))
+    }
+
+    fn running(&self, id: &SessionId) -> Result<(Driver, Key, Reader), ControlError> {
+        self.core.open()?;
+        let entry = self.entry(id)?;
+        let backend = self.core.backend(&entry.backend)?;
+        let (key, state) = entry.with(|cell| (crate::draft::key(&cell.record), cell.record.state));
+        // Of one that is unknown the backend says what stands in the way.
+        if !(state.runs() || state == SessionState::Unknown) || key.incarnation == 0 {
+            let message = format!("session {id} does not run: it is {state}, `seawall why {id}` says why");
+            return Err(ControlError::Conflict(message));
+        }
+        let reader = Reader::new(entry, self.core.config.session_streams).ok_or_else(|| self.too_many(id))?;
+        Ok((Arc::clone(&backend.driver), key, reader))
+    }
+
+    pub(crate) fn too_many(&self, id: &SessionId) -> ControlError {
+        let most = self.core.config.session_streams;
+        let message = format!(
+            "session {id} has {most} streams open, which is as many as it may: close one, or raise `session-streams` in \
+             [control]"
+        );
+        ControlError::Backend(Error::Exhausted { message, retry_after: None })
+    }
+}
+
+/// Input that counts as a stream of its session.
+struct Counted {
+    input: Box<dyn Input>,
+    _reader: Reader,
+}
+
+#[async_trait]
+impl Input for Counted {
+    async fn write(&mut self, bytes: Bytes) -> std::io::Result<()> {
+        self.input.write(bytes).await
+    }
+
+    async fn close(&mut self) -> std::io::Result<()> {
+        self.input.close().await
+    }
+
+    async fn resize(&mut self, size: TerminalSize) -> std::io::Result<()> {
+        self.input.resize(size).await
+    }
+
+    async fn signal(&mut self, signal: Signal) -> std::io::Result<()> {
+        self.input.signal(signal).await
+    }
+}
