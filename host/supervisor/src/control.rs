@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use seawall_supervisor::protocol::{Malformed, Reply, Request, VERSION};
-use seawall_supervisor::record::Command;
+use seawall_supervisor::record::Interactive;
 
 /// More connections than this at once are closed as they come.
 const MAX_CONNECTIONS: usize = 16;
@@ -38,13 +38,15 @@ pub(crate) enum Served {
     /// It is at its end.
     Over,
     /// It belongs to this command from now on.
-    Run(Box<Command>),
+    Run(Box<Interactive>),
+    /// It belongs to the session's own input from now on.
+    Attach,
 }
 
 impl Connection {
-    /// The connection itself.
-    pub(crate) fn into_stream(self) -> UnixStream {
-        self.stream
+    /// The connection itself, and what came in on it and was not looked at yet.
+    pub(crate) fn into_parts(self) -> (UnixStream, Vec<u8>) {
+        (self.stream, self.buffer)
     }
 
     /// Reads what is there and answers it.
@@ -61,6 +63,7 @@ impl Connection {
         while let Some(request) = Request::decode(&mut self.buffer) {
             let reply = match request {
                 Ok(Request::Run(command)) if self.greeted => return Served::Run(command),
+                Ok(Request::Attach) if self.greeted => return Served::Attach,
                 Ok(request) => self.gate(request, &mut answer),
                 Err(error @ Malformed::Length(_)) => {
                     self.reply(&Reply::Unsupported(error.to_string()));

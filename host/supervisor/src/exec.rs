@@ -5,7 +5,8 @@
 //! before, and a [`Failure`] if that or anything before it went wrong.
 //!
 //! With `--command` it becomes another program in the same surroundings: what that is it reads from its standard input,
-//! and what went wrong it writes to its standard error, ending with the code that a shell would return.
+//! a length and so many bytes, and what went wrong it writes to its standard error, ending with the code that a shell
+//! would return. Where that is a pipe, what follows in it is for the command.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -62,13 +63,8 @@ fn program(dir: &RunDir) -> Result<Program, Stop> {
 
 /// The session's program, with what the command has of its own.
 fn command(dir: &RunDir) -> Result<Program, Stop> {
-    let read = || -> io::Result<record::Command> {
-        let mut told = Vec::new();
-        io::stdin().read_to_end(&mut told)?;
-        rustix::stdio::dup2_stdin(&File::open("/dev/null")?)?;
-        record::decode(&told)
-    };
-    let told = read().map_err(|error| failure(None, format!("what to run cannot be read: {error}")))?;
+    let interactive = told().map_err(|error| failure(None, format!("what to run cannot be read: {error}")))?;
+    let told = interactive.command;
     let mut program = program(dir)?;
     program.file = told.file;
     program.arguments = told.arguments;
@@ -76,8 +72,24 @@ fn command(dir: &RunDir) -> Result<Program, Stop> {
     program.env.extend(told.env);
     program.working_dir = told.working_dir.or(program.working_dir);
     program.user = told.user.or(program.user);
-    program.tty = false;
+    program.tty = interactive.terminal.is_some();
     Ok(program)
+}
+
+fn told() -> io::Result<record::Interactive> {
+    // Not one byte more than was meant is read.
+    let mut stdin = File::from(rustix::stdio::stdin().try_clone_to_owned()?);
+    let mut length = [0; 4];
+    stdin.read_exact(&mut length)?;
+    let mut told = Vec::new();
+    stdin.take(u64::from(u32::from_le_bytes(length))).read_to_end(&mut told)?;
+    let interactive: record::Interactive = record::decode(&told)?;
+    match (interactive.stdin, interactive.terminal) {
+        (true, None) => {}
+        (true, Some(_)) => rustix::stdio::dup2_stdin(rustix::stdio::stdout())?,
+        (false, _) => rustix::stdio::dup2_stdin(&File::open("/dev/null")?)?,
+    }
+    Ok(interactive)
 }
 
 fn become_program(dir: &RunDir, program: &Program, parent: &OsStr, executing: impl FnOnce()) -> Result<Never, Stop> {

@@ -11,11 +11,14 @@
 //! One poll loop, and one thread that does nothing but wait for children: that way the end of the tree is known at once
 //! and without a signal handler.
 
+mod attached;
 mod command;
 mod control;
 mod exec;
+mod keyboard;
 mod session;
 mod spawn;
+mod stdin;
 mod supervise;
 mod tree;
 

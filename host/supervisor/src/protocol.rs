@@ -6,14 +6,19 @@
 //! supervisor and learn from the answer. Requests are answered in order.
 //!
 //! A connection on which [`Request::Run`] was answered with [`Reply::Done`] belongs to that command from then on:
-//! [`Reply::Output`] comes any number of times, then [`Reply::Ended`]. Closing it ends the command.
+//! [`Reply::Output`] comes any number of times, then [`Reply::Ended`]. Closing it ends the command. One on which
+//! [`Request::Attach`] was answered so belongs to the session's own standard input and terminal; closing it ends nothing.
 //!
-//! Kinds 6 (write to standard input) and 7 (resize the terminal) are set aside.
+//! On both, [`Request::Write`], [`Request::CloseStdin`], [`Request::Resize`] and, to a command, [`Request::Signal`] may
+//! come at any time. None of them is answered, and anything else is passed over. While what was written is not read, the
+//! connection is not either. [`Reply::InputClosed`] says that nothing more will be.
+//!
+//! A command that needs neither terminal nor input is asked for as it always was, so that an older supervisor runs it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::log::Stream;
-use crate::record::{self, Command};
+use crate::record::{self, Command, Interactive, Size};
 
 /// The version spoken here.
 pub const VERSION: u16 = 1;
@@ -39,8 +44,14 @@ pub enum Request {
     Kill,
     /// Close its standard input.
     CloseStdin,
+    /// Give it this to read.
+    Write(Vec<u8>),
+    /// Change the size of its terminal.
+    Resize(Size),
     /// Run a command in the session.
-    Run(Box<Command>),
+    Run(Box<Interactive>),
+    /// What comes on this connection is for the session's own standard input and terminal.
+    Attach,
 }
 
 /// What a supervisor answers.
@@ -60,6 +71,8 @@ pub enum Reply {
     Output(Stream, Vec<u8>),
     /// The command ended.
     Ended(CommandEnd),
+    /// Its standard input takes nothing, or nothing any more.
+    InputClosed,
 }
 
 /// How a command ended.
@@ -116,7 +129,11 @@ impl Message for Request {
             Self::Signal(_) => 3,
             Self::Kill => 4,
             Self::CloseStdin => 5,
-            Self::Run(_) => 8,
+            Self::Write(_) => 6,
+            Self::Resize(_) => 7,
+            Self::Run(interactive) if interactive.terminal.is_none() && !interactive.stdin => 8,
+            Self::Run(_) => 9,
+            Self::Attach => 10,
         }
     }
 
@@ -124,8 +141,11 @@ impl Message for Request {
         match self {
             Self::Hello { min, max } => [min.to_le_bytes(), max.to_le_bytes()].concat(),
             Self::Signal(number) => vec![*number],
-            Self::Status | Self::Kill | Self::CloseStdin => Vec::new(),
-            Self::Run(command) => record::encode(&**command).unwrap_or_default(),
+            Self::Status | Self::Kill | Self::CloseStdin | Self::Attach => Vec::new(),
+            Self::Write(bytes) => bytes.clone(),
+            Self::Resize(size) => [size.columns.to_le_bytes(), size.rows.to_le_bytes()].concat(),
+            Self::Run(interactive) if self.kind() == 8 => record::encode(&interactive.command).unwrap_or_default(),
+            Self::Run(interactive) => record::encode(&**interactive).unwrap_or_default(),
         }
     }
 
@@ -138,10 +158,18 @@ impl Message for Request {
             (3, [number, ..]) => Ok(Self::Signal(*number)),
             (4, _) => Ok(Self::Kill),
             (5, _) => Ok(Self::CloseStdin),
-            (8, body) => {
-                record::decode(body).map(|command| Self::Run(Box::new(command))).map_err(|_| Malformed::Body(kind))
+            (6, bytes) => Ok(Self::Write(bytes.to_vec())),
+            (7, [a, b, c, d, ..]) => {
+                Ok(Self::Resize(Size { columns: u16::from_le_bytes([*a, *b]), rows: u16::from_le_bytes([*c, *d]) }))
             }
-            (1 | 3, _) => Err(Malformed::Body(kind)),
+            (8, body) => record::decode::<Command>(body)
+                .map(|command| Self::Run(Box::new(command.into())))
+                .map_err(|_| Malformed::Body(kind)),
+            (9, body) => record::decode(body)
+                .map(|interactive| Self::Run(Box::new(interactive)))
+                .map_err(|_| Malformed::Body(kind)),
+            (10, _) => Ok(Self::Attach),
+            (1 | 3 | 7, _) => Err(Malformed::Body(kind)),
             _ => Err(Malformed::Kind(kind)),
         }
     }
@@ -157,13 +185,14 @@ impl Message for Reply {
             Self::Failed(_) => 5,
             Self::Output(..) => 6,
             Self::Ended(_) => 7,
+            Self::InputClosed => 8,
         }
     }
 
     fn body(&self) -> Vec<u8> {
         match self {
             Self::Hello(version) => version.to_le_bytes().to_vec(),
-            Self::Done => Vec::new(),
+            Self::Done | Self::InputClosed => Vec::new(),
             Self::Status(report) => postcard::to_stdvec(report).unwrap_or_default(),
             Self::Unsupported(message) | Self::Failed(message) => message.clone().into_bytes(),
             Self::Output(stream, bytes) => [&[stream.number()], bytes.as_slice()].concat(),
@@ -187,6 +216,7 @@ impl Message for Reply {
             (7, [0, code, ..]) => Ok(Self::Ended(CommandEnd::Code(*code))),
             (7, [1, signal, ..]) => Ok(Self::Ended(CommandEnd::Signal(*signal))),
             (7, [2, ..]) => Ok(Self::Ended(CommandEnd::TimedOut)),
+            (8, _) => Ok(Self::InputClosed),
             (1 | 6 | 7, _) => Err(Malformed::Body(kind)),
             _ => Err(Malformed::Kind(kind)),
         }
@@ -253,21 +283,35 @@ mod tests {
 
     #[test]
     fn a_command_of_a_newer_version_is_refused_and_its_secrets_are_not_shown() {
-        let mut wire = Request::Run(Box::new(command())).encode();
+        let mut wire = Request::Run(Box::new(command().into())).encode();
         assert!(!format!("{:?}", Request::decode(&mut wire.clone())).contains("hunter2"));
         wire[6] = 9;
         assert_eq!(Request::decode(&mut wire), Some(Err(Malformed::Body(8))));
     }
 
     #[test]
+    fn a_command_without_a_keyboard_is_asked_for_as_older_supervisors_know_it() {
+        let wire = Request::Run(Box::new(command().into())).encode();
+        assert_eq!(wire[4..6], [8, 0]);
+        assert_eq!(wire[6..], record::encode(&command()).unwrap());
+    }
+
+    #[test]
     fn every_message_reads_back() {
+        let terminal = Interactive { terminal: Some(Size { columns: 300, rows: 7 }), ..command().into() };
         let requests = [
             Request::Hello { min: 1, max: 700 },
             Request::Status,
             Request::Signal(15),
             Request::Kill,
             Request::CloseStdin,
-            Request::Run(Box::new(command())),
+            Request::Write(vec![0, 0xff]),
+            Request::Write(Vec::new()),
+            Request::Resize(Size { columns: 300, rows: 7 }),
+            Request::Run(Box::new(command().into())),
+            Request::Run(Box::new(terminal)),
+            Request::Run(Box::new(Interactive { stdin: true, ..command().into() })),
+            Request::Attach,
         ];
         let mut buffer: Vec<u8> = requests.iter().flat_map(Request::encode).collect();
         for request in requests {
@@ -286,6 +330,7 @@ mod tests {
             Reply::Ended(CommandEnd::Code(3)),
             Reply::Ended(CommandEnd::Signal(9)),
             Reply::Ended(CommandEnd::TimedOut),
+            Reply::InputClosed,
         ];
         let mut buffer: Vec<u8> = replies.iter().flat_map(Reply::encode).collect();
         for reply in replies {

@@ -92,6 +92,41 @@ impl Record for Command {
     const VERSION: u16 = 1;
 }
 
+/// A command with what somebody at a keyboard needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interactive {
+    /// The command.
+    pub command: Command,
+    /// It has a terminal of this size. Absent: it has none.
+    pub terminal: Option<Size>,
+    /// Its standard input is open. Otherwise it reads end of file.
+    pub stdin: bool,
+}
+
+impl Record for Interactive {
+    const VERSION: u16 = 1;
+}
+
+impl From<Command> for Interactive {
+    fn from(command: Command) -> Self {
+        Self { command, terminal: None, stdin: false }
+    }
+}
+
+/// How much a terminal shows, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// In a line.
+    pub columns: u16,
+    /// Lines.
+    pub rows: u16,
+}
+
+impl Size {
+    /// What a terminal has that nobody has said anything about.
+    pub const USUAL: Self = Self { columns: 80, rows: 24 };
+}
+
 /// Its environment is secret.
 impl std::fmt::Debug for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -15,13 +15,16 @@ use rustix::process::Signal;
 use seawall_supervisor::cgroup::Plan;
 use seawall_supervisor::log::{Stream, Writer};
 use seawall_supervisor::protocol::{Reply, Report, Request};
-use seawall_supervisor::record::{self, Command, Ended, Failure, Reserved, Started, User};
+use seawall_supervisor::record::{self, Ended, Failure, Interactive, Reserved, Started, User};
 use seawall_supervisor::{CANNOT_RECORD, Outcome, RunDir, now, signal};
 
+use crate::attached::{self, Attached};
 use crate::command::{self, Running};
 use crate::control::{self, Connection, Served};
 use crate::exec::EXECUTING;
+use crate::keyboard::Keyboard;
 use crate::spawn::Child;
+use crate::stdin::Stdin;
 use crate::supervise::say;
 use crate::tree::{End, News, Tree};
 
@@ -42,6 +45,7 @@ pub(crate) struct Session {
     listener: UnixListener,
     connections: Vec<Connection>,
     commands: Vec<Running>,
+    attached: Vec<Attached>,
     /// Whom the program runs as.
     user: Option<User>,
     /// How the execution goes, until that is known.
@@ -50,7 +54,8 @@ pub(crate) struct Session {
     exit: Reserved,
     plan: Plan,
     tree: Tree,
-    stdin: Option<std::os::fd::OwnedFd>,
+    stdin: Stdin,
+    terminal: Option<File>,
     outputs: Vec<(File, Stream)>,
     failure: Option<Failure>,
     ending: Option<Ending>,
@@ -71,7 +76,8 @@ enum Ready {
     Listener,
     Output(usize),
     Connection(usize),
-    Command,
+    /// Something that has its turn in any case.
+    Other,
 }
 
 impl Session {
@@ -93,6 +99,7 @@ impl Session {
             listener,
             connections: Vec::new(),
             commands: Vec::new(),
+            attached: Vec::new(),
             user,
             fifo: Some(fifo),
             said: Vec::new(),
@@ -100,6 +107,7 @@ impl Session {
             plan,
             tree,
             stdin: child.stdin,
+            terminal: child.terminal,
             outputs: child.outputs,
             failure: None,
             ending: None,
@@ -126,10 +134,12 @@ impl Session {
                     Ready::Listener => control::accept(&self.listener, &mut self.connections),
                     Ready::Output(at) => self.read_output(at),
                     Ready::Connection(at) => self.serve(at),
-                    Ready::Command => {}
+                    Ready::Other => {}
                 }
             }
             self.commands.retain_mut(|command| command.turn(&self.tree));
+            self.stdin.turn();
+            self.attached.retain_mut(|attached| attached.turn(&mut self.stdin, self.terminal.as_ref()));
         }
         self.finish();
     }
@@ -152,8 +162,10 @@ impl Session {
             polled.push(PollFd::from_borrowed_fd(fd, flags));
         };
         use std::os::fd::AsFd;
-        for (fd, flags) in self.commands.iter().flat_map(Running::sources) {
-            add_for(Ready::Command, fd, flags);
+        let attached = self.attached.iter().filter_map(|attached| attached.source(&self.stdin));
+        let others = self.commands.iter().flat_map(Running::sources).chain(attached).chain(self.stdin.source());
+        for (fd, flags) in others {
+            add_for(Ready::Other, fd, flags);
         }
         let mut add = |ready, fd| add_for(ready, fd, PollFlags::IN);
         add(Ready::Listener, self.listener.as_fd());
@@ -276,11 +288,32 @@ impl Session {
             Served::Open => self.connections.push(connection),
             Served::Over => {}
             Served::Run(command) => self.begin_command(&command, connection),
+            Served::Attach => self.attach(connection),
         }
     }
 
-    fn begin_command(&mut self, command: &Command, mut connection: Connection) {
-        let refused = if self.fifo.is_some() || self.failure.is_some() || self.ending.is_some() {
+    fn runs(&self) -> bool {
+        self.fifo.is_none() && self.failure.is_none() && self.ending.is_none()
+    }
+
+    fn attach(&mut self, mut connection: Connection) {
+        if self.attached.len() >= attached::MOST {
+            // What those gave who are gone, and nobody has read since, gives way.
+            self.attached.retain(|attached| !attached.hung_up());
+        }
+        if !self.runs() {
+            connection.reply(&Reply::Failed("the session does not run".to_owned()));
+        } else if self.attached.len() >= attached::MOST {
+            let why = format!("{} are attached to this session already, and more are not let in", attached::MOST);
+            connection.reply(&Reply::Failed(why));
+        } else {
+            let (connection, received) = connection.into_parts();
+            self.attached.extend(Attached::new(Keyboard::new(connection, received)));
+        }
+    }
+
+    fn begin_command(&mut self, command: &Interactive, mut connection: Connection) {
+        let refused = if !self.runs() {
             Some("the session does not run".to_owned())
         } else if self.commands.len() >= command::MOST {
             Some(format!("{} commands run in this session already, and more are not let in", command::MOST))
@@ -291,20 +324,24 @@ impl Session {
             connection.reply(&Reply::Failed(why));
             return;
         }
-        match Running::start(command, self.user, &self.tree, connection.into_stream()) {
+        let (connection, received) = connection.into_parts();
+        match Running::start(command, self.user, &self.tree, Keyboard::new(connection, received)) {
             Ok(running) => self.commands.push(running),
-            Err((mut stream, error)) => {
+            Err((mut keyboard, error)) => {
                 let reply = Reply::Failed(format!("it cannot be started: {error}"));
                 // Whoever is gone does not listen.
-                let _ = stream.write_all(&reply.encode());
+                let _ = keyboard.connection.write_all(&reply.encode());
             }
         }
     }
 
     fn answer(&mut self, request: Request) -> Reply {
         match request {
-            // Both are dealt with by the connection.
-            Request::Hello { .. } | Request::Run(_) => Reply::Done,
+            // They are dealt with by the connection.
+            Request::Hello { .. } | Request::Run(_) | Request::Attach => Reply::Done,
+            Request::Write(_) | Request::Resize(_) => {
+                Reply::Unsupported("this connection is neither a command's nor attached".to_owned())
+            }
             Request::Status => Reply::Status(Report {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: self.tree.pid().map(|pid| pid.as_raw_nonzero().get()),
@@ -317,7 +354,7 @@ impl Session {
                 None => Reply::Unsupported(format!("signal {number} cannot be sent to a process of this backend")),
             },
             Request::CloseStdin => {
-                self.stdin = None;
+                self.stdin.close();
                 Reply::Done
             }
         }

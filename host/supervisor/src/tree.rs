@@ -142,8 +142,21 @@ impl Tree {
     pub(crate) fn kill_command(&self, pid: Pid) {
         let alive = self.alive();
         if alive.commands.contains(&pid) {
-            kill_below(pid);
+            // Standing still, it starts nothing that would escape. It is killed first, or it might end as if by itself
+            // when it hears of the others; but who they are is asked before.
+            let _ = kill_process_group(pid, Signal::STOP);
+            let below = descendants(pid);
             let _ = kill_process_group(pid, Signal::KILL).or_else(|_| kill_process(pid, Signal::KILL));
+            kill_each(below);
+        }
+    }
+
+    /// Sends a signal to a command's process group. One that ended: nothing happens.
+    pub(crate) fn signal_command(&self, pid: Pid, signal: Signal) {
+        let alive = self.alive();
+        if alive.commands.contains(&pid) {
+            // Before it has made its group there is the process alone.
+            let _ = kill_process_group(pid, signal).or_else(|_| kill_process(pid, signal));
         }
     }
 
@@ -170,12 +183,12 @@ impl Tree {
 
     /// Kills every process below this one. What is started meanwhile may escape: call it until nothing is left.
     pub(crate) fn kill(&self) {
-        kill_below(rustix::process::getpid());
+        kill_each(descendants(rustix::process::getpid()));
     }
 }
 
-fn kill_below(root: Pid) {
-    for (pid, began) in descendants(root) {
+fn kill_each(processes: Vec<(Pid, u64)>) {
+    for (pid, began) in processes {
         // The id may have been given away since the look; the descriptor pins it, and the second look tells.
         if let Ok(pinned) = pidfd_open(pid, PidfdFlags::empty())
             && stat(pid.as_raw_nonzero().get()).is_some_and(|stat| stat.began == began)

@@ -14,7 +14,7 @@ use rustix::process::Resource;
 use seawall_backend::Error;
 use seawall_model::{ExecOptions, InvalidSpec, Problem, Secret};
 use seawall_supervisor::log::Limits;
-use seawall_supervisor::record::{self, User};
+use seawall_supervisor::record::{self, Size, User};
 use seawall_supervisor::rlimit;
 
 use crate::cgroups::{Machine, Wanted};
@@ -131,16 +131,12 @@ impl Granted {
         options: &ExecOptions,
         program: &record::Program,
         scope: &Scope,
-    ) -> Result<record::Command, Error> {
+    ) -> Result<record::Interactive, Error> {
         let mut problems = Vec::new();
         let mut refuse = |field: String, message: String| problems.push(Problem { field, message });
         words(&options.command, &options.env, options.working_dir.as_deref(), &mut refuse);
         if !problems.is_empty() {
             return Err(InvalidSpec { problems }.into());
-        }
-        if let Some(field) = options.interactive() {
-            let message = format!("{field}: a command in a session has neither terminal nor input here");
-            return Err(Error::Unsupported(message));
         }
         let account = options.user.as_deref().map(|user| self.account(Some(user), scope)).transpose()?;
         let working_dir = options.working_dir.as_deref().map(|dir| self.working_dir(dir, scope)).transpose()?;
@@ -151,15 +147,20 @@ impl Granted {
             env.push(("USER".to_owned(), account.name.clone()));
             env.extend(account.home.clone().map(|home| ("HOME".to_owned(), home)));
         }
+        if options.tty && !program.env.iter().any(|(name, _)| name == "TERM") {
+            env.push(("TERM".to_owned(), "xterm".to_owned()));
+        }
         env.extend(options.env.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())));
-        Ok(record::Command {
+        let command = record::Command {
             file,
             arguments: options.command.clone(),
             env,
             working_dir,
             user: account.filter(|_| self.root).map(|account| account.user),
             timeout: options.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
-        })
+        };
+        let size = options.size.map_or(Size::USUAL, |size| Size { columns: size.columns, rows: size.rows });
+        Ok(record::Interactive { command, terminal: options.tty.then_some(size), stdin: options.stdin })
     }
 
     fn account(&self, asked: Option<&str>, scope: &Scope) -> Result<Account, Error> {

@@ -1,21 +1,20 @@
 //! Commands in a session that runs. The supervisor starts them, so that they are held and limited as the session is, and
-//! sends what they write over the connection that they were asked for on: dropping the execution closes it, which ends
-//! the command.
+//! sends what they write over the connection that they were asked for on; what they are given goes the other way. When
+//! nobody reads their events any more the connection is closed, which ends the command.
 
 use std::io;
+use std::sync::Arc;
 
+use crate::Process;
+use crate::client::{self, Refused};
+use crate::keyboard::{Has, Keyboard, Line};
+use crate::runs::{self, Phase};
 use bytes::Bytes;
 use futures_util::stream::try_unfold;
 use seawall_backend::{Error, ExecEvent, Execution, LogChunk, Source};
 use seawall_model::{CommandEnd, ExecOptions, Key};
 use seawall_supervisor::log::Stream;
 use seawall_supervisor::protocol::{self, MAX_MESSAGE, Reply, Request};
-use tokio::io::AsyncReadExt as _;
-use tokio::net::UnixStream;
-
-use crate::Process;
-use crate::client::{self, Refused};
-use crate::runs::{self, Phase};
 
 /// Output that is taken off the socket in one go.
 const PIECE: usize = 16 << 10;
@@ -29,6 +28,8 @@ impl Process {
     pub async fn exec(&self, key: &Key, options: &ExecOptions) -> Result<Execution, Error> {
         let run = self.run(key).await?;
         let options = options.clone();
+        let has = Has { stdin: options.stdin, terminal: options.tty, signals: true };
+        let plain = options.interactive().is_none();
         let not_running = format!("session {} does not run", key.session);
         let (stream, received) = self
             .blocking(move |inner| {
@@ -43,11 +44,9 @@ impl Process {
                 }
                 client::begin(&run.dir, request).map_err(|refused| match refused {
                     Refused::Nobody => Error::conflict(not_running),
-                    Refused::Unsupported(_) => Error::Unsupported(
-                        "the session's supervisor is of an older version that runs no commands: a restart of the \
-                         session gives it this one"
-                            .to_owned(),
-                    ),
+                    Refused::Unsupported(_) => {
+                        older(if plain { "runs no commands" } else { "runs no commands with a terminal or input" })
+                    }
                     Refused::Failed(message) => {
                         Error::unavailable(format!("the supervisor in {}: {message}", run.dir.path().display()))
                     }
@@ -55,18 +54,35 @@ impl Process {
             })
             .await?;
         let unusable = |error| Error::Other(format!("the connection to a supervisor cannot be used: {error}"));
-        let stream = UnixStream::from_std(stream).map_err(unusable)?;
-        let events = try_unfold(Some((stream, received)), |open| async move {
-            let Some((mut stream, mut buffer)) = open else { return Ok(None) };
-            let event = next(&mut stream, &mut buffer).await?;
-            let open = (!matches!(event, ExecEvent::Ended(_))).then_some((stream, buffer));
+        let line = Line::new(stream).map_err(unusable)?;
+        let input = Box::new(Keyboard::of_command(Arc::clone(&line), has));
+        let events = try_unfold(Some((Listener(line), received)), |open| async move {
+            let Some((listener, mut buffer)) = open else { return Ok(None) };
+            let event = next(&listener.0, &mut buffer).await?;
+            let open = (!matches!(event, ExecEvent::Ended(_))).then_some((listener, buffer));
             Ok(Some((event, open)))
         });
-        Ok(Execution::deaf(Box::pin(events)))
+        Ok(Execution { events: Box::pin(events), input })
     }
 }
 
-async fn next(stream: &mut UnixStream, buffer: &mut Vec<u8>) -> io::Result<ExecEvent> {
+/// What a supervisor of an older version cannot do.
+pub(crate) fn older(what: &str) -> Error {
+    Error::Unsupported(format!(
+        "the session's supervisor is of an older version that {what}: a restart of the session gives it this one"
+    ))
+}
+
+/// Who reads what a command does. When it is gone the command is to end, though somebody may still hold its input.
+struct Listener(Arc<Line>);
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.0.hang_up();
+    }
+}
+
+async fn next(line: &Line, buffer: &mut Vec<u8>) -> io::Result<ExecEvent> {
     loop {
         match Reply::decode(buffer) {
             Some(Ok(Reply::Output(source, bytes))) => {
@@ -80,13 +96,19 @@ async fn next(stream: &mut UnixStream, buffer: &mut Vec<u8>) -> io::Result<ExecE
                     protocol::CommandEnd::TimedOut => CommandEnd::TimedOut,
                 }));
             }
+            Some(Ok(Reply::InputClosed)) => line.input_is_closed(),
             Some(Ok(other)) => return Err(broken(format!("the supervisor said {other:?} of a command"))),
             Some(Err(error)) => return Err(broken(error.to_string())),
             None => {
                 buffer.reserve(PIECE);
-                if stream.read_buf(buffer).await? == 0 {
-                    let message = "the session's supervisor hung up: nobody knows how the command ended";
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+                line.stream.readable().await?;
+                match line.stream.try_read_buf(buffer) {
+                    Ok(0) => {
+                        let message = "the session's supervisor hung up: nobody knows how the command ended";
+                        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+                    }
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                    _ => {}
                 }
             }
         }

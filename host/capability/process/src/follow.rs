@@ -34,10 +34,26 @@ struct Follow {
 
 /// The output of the process of this run directory.
 pub(crate) async fn open(dir: RunDir, options: LogOptions) -> io::Result<LogStream> {
+    begin(dir, options, false).await
+}
+
+/// What it writes from now on. It may begin in the middle of a line.
+pub(crate) async fn open_at_end(dir: RunDir, options: LogOptions) -> io::Result<LogStream> {
+    begin(dir, options, true).await
+}
+
+async fn begin(dir: RunDir, options: LogOptions, at_end: bool) -> io::Result<LogStream> {
     // Watching before reading: what is written in between is told.
     let watch = if options.follow { watch(&dir) } else { None };
     let log = dir.log();
-    let output = blocking(move || Output::open(&log, options)).await?;
+    let open = move || {
+        let mut output = Output::open(&log, options)?;
+        if at_end {
+            output.skip_to_end()?;
+        }
+        Ok(output)
+    };
+    let output = blocking(open).await?;
     let follow = Follow { dir, options, output: Some(output), ready: VecDeque::new(), watch, failed: false };
     Ok(Box::pin(stream::unfold(follow, |mut follow| async move {
         if follow.failed {

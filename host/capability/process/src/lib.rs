@@ -11,7 +11,8 @@
 //!
 //! A request goes through `check` (granted? possible here? else refused by name), which writes down what is to run;
 //! `runs` keeps that and tells the state of it by the lock and the exit record; the supervisor does the rest. It is
-//! asked over its socket (`client`) for three things only: signals, killing, and commands beside the program (`exec`).
+//! asked over its socket (`client`) for few things only: signals, killing, commands beside the program (`exec`), and to
+//! pass on what is given to a command or the program itself (`keyboard`).
 
 mod attach;
 mod cgroups;
@@ -20,6 +21,7 @@ mod client;
 mod exec;
 mod follow;
 mod grant;
+mod keyboard;
 mod output;
 mod pause;
 mod process;

@@ -33,6 +33,11 @@ impl Output {
         Ok(output)
     }
 
+    /// Passes over what there is now.
+    pub(crate) fn skip_to_end(&mut self) -> io::Result<()> {
+        self.reader.skip_to_end()
+    }
+
     /// What there is now, up to a bound; nothing at the end.
     pub(crate) fn batch(&mut self) -> io::Result<Vec<LogChunk>> {
         let mut chunks = Vec::new();

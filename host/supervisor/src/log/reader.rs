@@ -40,6 +40,22 @@ impl Reader {
         Ok(reader)
     }
 
+    /// Passes over everything that is there now.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn skip_to_end(&mut self) -> io::Result<()> {
+        // Where the last record of a file ends only its records tell; those of older files need not be asked.
+        let older = self.known.len().saturating_sub(1);
+        if older > 0 {
+            self.known.drain(..older);
+            self.position = 0;
+            self.forget();
+        }
+        while self.read()?.is_some() {}
+        Ok(())
+    }
+
     /// The next record. `None`: no more now; ask again when there may be.
     ///
     /// # Errors
@@ -173,6 +189,24 @@ mod tests {
         let whole = all(&mut Reader::open(dir.path()).unwrap());
         assert!(whole.iter().flat_map(|record| record.bytes.iter().copied()).eq(noise.iter().copied()));
         assert!(whole.iter().all(|record| record.bytes.len() <= MAX_RECORD));
+    }
+
+    #[test]
+    fn from_the_end_only_what_comes_then_is_read_though_a_line_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::open(dir.path(), Limits { max_size: Limits::MIN_SIZE, max_files: 3 }).unwrap();
+        let mut empty = Reader::open(dir.path()).unwrap();
+        empty.skip_to_end().unwrap();
+        for _ in 0..20 {
+            writer.write(1, Stream::Stdout, &[b'x'; 10_000]);
+        }
+        writer.write(2, Stream::Stdout, b"$ ");
+        let mut reader = Reader::open(dir.path()).unwrap();
+        reader.skip_to_end().unwrap();
+        assert_eq!(all(&mut reader), []);
+        writer.write(3, Stream::Stdout, b"true\n");
+        assert_eq!(all(&mut reader), [Record { time: 3, stream: Stream::Stdout, bytes: b"true\n".to_vec() }]);
+        assert!(all(&mut empty).len() > 1);
     }
 
     #[test]

@@ -150,6 +150,13 @@ pub(crate) async fn only(stream: LogStream, source: Source) -> Vec<u8> {
     all.map(|chunk| chunk.bytes.to_vec()).collect::<Vec<_>>().await.concat()
 }
 
+/// So many bytes of every kind, without a newline at their end.
+pub(crate) fn noise(length: u32) -> Vec<u8> {
+    let mut noise: Vec<u8> = (0..length).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect();
+    noise.push(0xff);
+    noise
+}
+
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !condition() {

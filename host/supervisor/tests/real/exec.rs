@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use seawall_backend::{Error, ExecEvent};
-use seawall_model::{CommandEnd, ExecOptions, Key, Secret, TerminalSize};
+use seawall_model::{AttachOptions, CommandEnd, ExecOptions, Key, Secret};
 use seawall_process::{ProcessGrant, Program};
 use seawall_supervisor::protocol::{MAX_MESSAGE, Reply, Request};
 
@@ -147,14 +147,6 @@ async fn what_is_not_granted_to_a_session_is_not_granted_to_a_command() {
             other => panic!("{field}: {other}"),
         }
     }
-    for (options, field) in [
-        (ExecOptions { tty: true, ..sleep.clone() }, "tty: "),
-        (ExecOptions { size: Some(TerminalSize { columns: 80, rows: 24 }), ..sleep.clone() }, "size: "),
-        (ExecOptions { stdin: true, ..sleep.clone() }, "stdin: "),
-    ] {
-        let error = refused(options).await;
-        assert!(matches!(&error, Error::Unsupported(message) if message.starts_with(field)), "{field}: {error}");
-    }
     let neighbour = bench.neighbour();
     assert!(matches!(neighbour.exec(&program.key, &sleep).await, Err(Error::NotFound(_))));
 }
@@ -162,29 +154,45 @@ async fn what_is_not_granted_to_a_session_is_not_granted_to_a_command() {
 #[tokio::test]
 async fn an_older_supervisor_is_told_from_one_that_cannot() {
     let bench = Bench::new();
-    let key = bench.sh("sleep 1000").await;
-    // What stands there answers as a supervisor that has never heard of commands.
+    let program = seawall_process::Program { stdin: true, ..crate::bench::shell("sleep 1000") };
+    bench.run(&program).await;
+    let key = program.key;
+    // What stands there answers as a supervisor that has never heard of commands, terminals or input.
     let dir = bench.run_dir(&key);
     std::fs::rename(dir.ctl(), dir.path().join("ctl.real")).unwrap();
     let listener = std::os::unix::net::UnixListener::bind(dir.ctl()).unwrap();
     let older = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let (mut buffer, mut piece, mut asked) = (Vec::new(), [0; 4096], 0);
-        while asked < 2 {
-            let length = stream.read(&mut piece).unwrap();
-            buffer.extend_from_slice(&piece[..length]);
-            while let Some(request) = Request::decode(&mut buffer) {
-                asked += 1;
-                let reply = match request.unwrap() {
-                    Request::Hello { .. } => Reply::Hello(1),
-                    _ => Reply::Unsupported("messages of kind 8 are not known here".to_owned()),
-                };
-                stream.write_all(&reply.encode()).unwrap();
+        for _ in 0..5 {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (mut buffer, mut piece, mut asked) = (Vec::new(), [0; 4096], 0);
+            while asked < 2 {
+                let length = stream.read(&mut piece).unwrap();
+                buffer.extend_from_slice(&piece[..length]);
+                while let Some(request) = Request::decode(&mut buffer) {
+                    asked += 1;
+                    let reply = match request.unwrap() {
+                        Request::Hello { .. } => Reply::Hello(1),
+                        _ => Reply::Unsupported("messages of this kind are not known here".to_owned()),
+                    };
+                    stream.write_all(&reply.encode()).unwrap();
+                }
             }
         }
     });
-    let error = bench.process.exec(&key, &sh("true")).await.unwrap_err();
-    assert!(matches!(&error, Error::Unsupported(said) if said.contains("older version")), "{error}");
+    let told = |error: Error, what: &str| {
+        assert!(
+            matches!(&error, Error::Unsupported(said) if said.contains("older version") && said.contains(what)),
+            "{error}"
+        );
+    };
+    told(bench.process.exec(&key, &sh("true")).await.unwrap_err(), "runs no commands:");
+    let typed = ExecOptions { stdin: true, ..sh("cat") };
+    told(bench.process.exec(&key, &typed).await.unwrap_err(), "with a terminal or input:");
+    let attach = AttachOptions { stdout: true, stderr: true, stdin: true, size: None };
+    told(bench.process.attach(&key, &attach).await.unwrap_err(), "takes no input:");
+    told(bench.process.input(&key).await.err().unwrap(), "takes no input:");
+    // To look on, nothing is asked of it that it must do.
+    bench.process.attach(&key, &AttachOptions { stdin: false, ..attach }).await.unwrap();
     older.join().unwrap();
     std::fs::rename(dir.path().join("ctl.real"), dir.ctl()).unwrap();
     assert_eq!(run(&bench, &key, &sh("true")).await.1, CommandEnd::Code(0));

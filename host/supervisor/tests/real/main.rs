@@ -2,10 +2,12 @@
 
 #![cfg(test)]
 
+mod attach;
 mod bench;
 mod child;
 mod exec;
 mod hostile;
+mod keyboard;
 mod life;
 mod logs;
 mod refusals;

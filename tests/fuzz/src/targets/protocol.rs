@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use seawall_supervisor::log::Stream;
 use seawall_supervisor::protocol::{CommandEnd, MAX_MESSAGE, Malformed, Reply, Report, Request};
-use seawall_supervisor::record::Command;
+use seawall_supervisor::record::{Command, Interactive, Size};
 
 use crate::pieces::cut;
 use crate::{Run, Target};
@@ -27,7 +27,11 @@ fn seeds() -> Vec<Vec<u8>> {
         Request::Signal(9),
         Request::Kill,
         Request::CloseStdin,
-        Request::Run(Box::new(command)),
+        Request::Run(Box::new(command.clone().into())),
+        Request::Run(Box::new(Interactive { command, terminal: Some(Size::USUAL), stdin: true })),
+        Request::Write(b"in".to_vec()),
+        Request::Resize(Size::USUAL),
+        Request::Attach,
     ];
     let report = Report { version: "1.2.3".to_owned(), pid: Some(7), dropped: 1 << 40 };
     let replies = [
@@ -38,6 +42,7 @@ fn seeds() -> Vec<Vec<u8>> {
         Reply::Failed("why".to_owned()),
         Reply::Output(Stream::Stdout, b"out".to_vec()),
         Reply::Ended(CommandEnd::Signal(9)),
+        Reply::InputClosed,
     ];
     let requests = requests.iter().flat_map(Request::encode);
     let replies = replies.iter().flat_map(Reply::encode);
