@@ -4,8 +4,8 @@
 //! [`Container`] and never in Docker's own. Every container gets a name that is made of its key, and a stamp; every
 //! call checks name, stamp and, once known, the Engine's id, so that a caller sees and touches its own only.
 //!
-//! No task is started here and nothing is remembered but how to talk to the Engine: dropping a call's future closes
-//! its connection, and a stream of logs lives in the value that is handed out.
+//! Nothing is remembered but how to talk to the Engine, and no task is started but one that ends a command whose client is
+//! gone: dropping a call's future closes its connection, and a stream of logs lives in the value that is handed out.
 //!
 //! bollard writes requests to the `log` facade, environment and all: nothing may turn `log` records into output.
 //!
@@ -23,6 +23,7 @@ mod fault;
 mod grant;
 mod guard;
 mod identity;
+mod input;
 mod kill;
 mod lifecycle;
 mod listing;

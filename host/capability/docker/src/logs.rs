@@ -16,7 +16,7 @@ use seawall_backend::{Error, LogChunk, LogStream, Source};
 use seawall_model::{Key, LogOptions, Timestamp};
 
 use crate::Inner;
-use crate::wire::{self, Answer};
+use crate::wire::{self, Pieces};
 
 /// Docker reads `tail` as a signed number; nobody has more lines than this.
 const MAX_TAIL: u64 = 1 << 40;
@@ -36,9 +36,9 @@ impl Inner {
     }
 }
 
-/// What an answer of the Engine holds of output.
-pub(crate) fn output(answer: Answer, terminal: bool) -> LogStream {
-    Box::pin(Output { answer, frames: Frames::new(terminal), ended: false })
+/// What the Engine sends of output.
+pub(crate) fn output(pieces: impl Pieces + Unpin + 'static, terminal: bool) -> LogStream {
+    Box::pin(Output { pieces, frames: Frames::new(terminal), ended: false })
 }
 
 fn path(id: &str, options: &LogOptions) -> String {
@@ -95,8 +95,8 @@ struct Frames {
     pending: Bytes,
 }
 
-struct Output {
-    answer: Answer,
+struct Output<P> {
+    pieces: P,
     frames: Frames,
     ended: bool,
 }
@@ -172,7 +172,7 @@ fn broken(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the Docker Engine's log stream is broken: {what}"))
 }
 
-impl Stream for Output {
+impl<P: Pieces + Unpin> Stream for Output<P> {
     type Item = io::Result<LogChunk>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -186,11 +186,11 @@ impl Stream for Output {
                 this.ended = piece.is_err();
                 return Poll::Ready(Some(piece));
             }
-            match ready!(this.answer.poll_data(cx)) {
+            match ready!(this.pieces.poll_piece(cx)) {
                 Some(Ok(data)) => this.frames.pending = data,
                 Some(Err(error)) => {
                     this.ended = true;
-                    return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::ConnectionAborted, error))));
+                    return Poll::Ready(Some(Err(error)));
                 }
                 None => {
                     this.ended = true;

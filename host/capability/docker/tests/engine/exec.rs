@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use seawall_backend::Error;
 use seawall_docker::{Container, HealthCheck};
-use seawall_model::{CommandEnd, ExecOptions, Health, HealthCommand, Key, Secret, TerminalSize};
+use seawall_model::{CommandEnd, ExecOptions, Health, HealthCommand, Key, Secret};
 
 use crate::{Fixture, key, sleeper};
 
@@ -50,20 +50,6 @@ async fn at_its_timeout_a_command_is_killed_and_the_container_goes_on() {
     let left = run(&fixture, &key, &sh("ps | grep -e '[4]321' -e '[1]234'")).await;
     assert_eq!(left, (String::new(), CommandEnd::Code(1)));
     assert!(!fixture.status(&key).await.unwrap().state.ended());
-}
-
-#[tokio::test]
-async fn a_command_with_a_terminal_or_input_is_refused_by_name() {
-    let Some(fixture) = Fixture::new() else { return };
-    let key = fixture.run(&sleeper()).await;
-    for (options, field) in [
-        (ExecOptions { tty: true, ..sh("true") }, "tty: "),
-        (ExecOptions { size: Some(TerminalSize { columns: 80, rows: 24 }), ..sh("true") }, "size: "),
-        (ExecOptions { stdin: true, ..sh("true") }, "stdin: "),
-    ] {
-        let error = fixture.docker.exec(&key, &options).await.err().unwrap();
-        assert!(matches!(&error, Error::Unsupported(message) if message.starts_with(field)), "{field}: {error}");
-    }
 }
 
 #[tokio::test]

@@ -3,8 +3,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
+mod attach;
 mod create;
 mod exec;
+mod keyboard;
 mod lifecycle;
 mod logs;
 mod observe;
@@ -120,6 +122,13 @@ fn shell(script: &str) -> Container {
 fn sleeper() -> Container {
     // An init, so that SIGTERM ends it.
     Container { init: true, ..busybox(&["sleep", "1000"]) }
+}
+
+/// So many bytes of every kind, without a newline at their end.
+fn noise(length: u32) -> Vec<u8> {
+    let mut noise: Vec<u8> = (0..length).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect();
+    noise.push(0xff);
+    noise
 }
 
 fn handle_text(status: &Status) -> String {
