@@ -24,6 +24,7 @@ pub enum HealthCheck {
 #[serde(deny_unknown_fields)]
 pub struct HealthCommand {
     /// Program and arguments.
+    #[cfg_attr(feature = "schema", schema(min_items = 1))]
     pub command: Vec<String>,
     /// Between two checks.
     #[serde(with = "humantime_serde", default = "thirty_seconds")]
@@ -44,6 +45,7 @@ pub struct HealthCommand {
     pub start_interval: Option<Duration>,
     /// This many failures in a row make it unhealthy.
     #[serde(default = "three")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1))]
     pub retries: u32,
 }
 
@@ -125,9 +127,11 @@ pub struct Probe {
     pub initial_delay: Duration,
     /// So many failures in a row are needed. Default 3.
     #[serde(default = "three")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1))]
     pub failure_threshold: u32,
     /// So many successes in a row are needed; more than 1 for readiness only. Default 1.
     #[serde(default = "one")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1))]
     pub success_threshold: u32,
 }
 
@@ -164,6 +168,7 @@ pub enum ProbeCheck {
 #[serde(deny_unknown_fields)]
 pub struct ExecCheck {
     /// Program and arguments.
+    #[cfg_attr(feature = "schema", schema(min_items = 1))]
     pub command: Vec<String>,
 }
 

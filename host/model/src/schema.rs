@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use utoipa::openapi::schema::{Object, ObjectBuilder, OneOfBuilder, Schema, Type};
-use utoipa::openapi::{RefOr, SchemaFormat};
+use utoipa::openapi::schema::{AnyOfBuilder, Object, ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::{Cpus, RestartPolicy, Size};
+use crate::{Cpus, RestartPolicy, Signal, Size, signal};
 
 /// Stands for a [`Duration`](std::time::Duration) that is written with units.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct Span;
 
 /// The most usual of what humantime reads, and all that it writes.
 const SPAN: &str =
-    "^[0-9]{1,9}(ns|us|ms|s|m|h|days?|d|months?|years?|y)( [0-9]{1,9}(ns|us|ms|s|m|h|days?|d|months?|years?|y))*$";
+    "^(0|[0-9]{1,9}(ns|us|ms|s|m|h|days?|d|months?|years?|y)( [0-9]{1,9}(ns|us|ms|s|m|h|days?|d|months?|years?|y))*)$";
 
 fn text(description: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).description(Some(description))
@@ -33,12 +33,44 @@ impl ToSchema for Span {
     }
 }
 
+/// Stands for a `u64` that may be as large as it can: no format has a name for that.
+#[derive(Debug)]
+pub struct Amount;
+
+impl PartialSchema for Amount {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(u64::MAX)).into()
+    }
+}
+
+impl ToSchema for Amount {}
+
+/// Stands for an [`IpAddr`](std::net::IpAddr).
+#[derive(Debug)]
+pub struct Address;
+
+impl PartialSchema for Address {
+    fn schema() -> RefOr<Schema> {
+        let of =
+            |format| ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::KnownFormat(format)));
+        let either = AnyOfBuilder::new().item(of(KnownFormat::Ipv4)).item(of(KnownFormat::Ipv6));
+        either.description(Some("An IP address.")).examples([serde_json::json!("127.0.0.1")]).into()
+    }
+}
+
+impl ToSchema for Address {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Address")
+    }
+}
+
 impl PartialSchema for Size {
     fn schema() -> RefOr<Schema> {
         let written = text("With a unit; `k`, `m` and `g` are binary, as in Docker.")
             .pattern(Some("^ *[0-9]{1,20}(\\.[0-9]{1,3})? *([kKmMgGtT]?|[kKmMgGtT][iI]?[bB]|[bB]) *$"))
             .examples(["64MiB"]);
-        let bytes = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).description(Some("Bytes."));
+        let bytes = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(u64::MAX));
+        let bytes = bytes.description(Some("Bytes."));
         let either = OneOfBuilder::new().item(written).item(bytes);
         either.description(Some("A number of bytes; answers have it with a unit.")).into()
     }
@@ -50,7 +82,7 @@ impl PartialSchema for Cpus {
     fn schema() -> RefOr<Schema> {
         let number: Object = ObjectBuilder::new()
             .schema_type(Type::Number)
-            .format(Some(SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::Double)))
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Double)))
             .minimum(Some(0.001))
             .maximum(Some(100_000))
             .examples([1.5])
@@ -71,3 +103,14 @@ impl PartialSchema for RestartPolicy {
 }
 
 impl ToSchema for RestartPolicy {}
+
+impl PartialSchema for Signal {
+    fn schema() -> RefOr<Schema> {
+        let names = signal::NAMES.join("|");
+        let pattern = format!("^((SIG)?({names})|[1-9]|[1-5][0-9]|6[0-4])$");
+        let text = text("A Linux signal, 1 to 64. Reads as `TERM`, `SIGTERM` or `15`; writes as `SIGTERM`.");
+        text.pattern(Some(pattern)).examples(["SIGTERM"]).into()
+    }
+}
+
+impl ToSchema for Signal {}

@@ -7,7 +7,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A Linux signal, 1 to 64. Reads as `TERM`, `SIGTERM` or `15`; writes as `SIGTERM`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String, examples("SIGTERM")))]
 pub struct Signal(u8);
 
 /// Not a signal.
@@ -16,7 +15,7 @@ pub struct Signal(u8);
 pub struct InvalidSignal(String);
 
 /// signal(7), the numbers of x86 and ARM.
-const NAMES: [&str; 31] = [
+pub(crate) const NAMES: [&str; 31] = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
     "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
     "PWR", "SYS",

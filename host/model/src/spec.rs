@@ -355,6 +355,7 @@ pub struct Mount {
     /// Where it comes from.
     pub source: MountSource,
     /// Absolute path in the session.
+    #[cfg_attr(feature = "schema", schema(max_length = 4096, pattern = "^/[^\\x00]+$"))]
     pub target: String,
     /// Absent: it is, but for memory, which would be of no use.
     #[cfg_attr(feature = "schema", schema(required = false))]
@@ -403,6 +404,7 @@ pub struct Resources {
     pub cpus: Option<Cpus>,
     /// Tasks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1))]
     pub processes: Option<u32>,
     /// setrlimit(2) of the first process.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -423,8 +425,10 @@ pub struct Ulimit {
     /// `nofile`, `nproc`, `core`, ...
     pub name: String,
     /// Where it warns.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Amount))]
     pub soft: u64,
     /// How far the process may raise it.
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::Amount))]
     pub hard: u64,
 }
 
@@ -485,7 +489,7 @@ pub struct Port {
     pub host: Option<u16>,
     /// Absent: loopback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<crate::schema::Address>))]
     pub address: Option<std::net::IpAddr>,
     /// Absent: TCP.
     #[serde(default)]
@@ -502,6 +506,7 @@ pub struct LogLimits {
     pub max_size: Option<Size>,
     /// How many files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(minimum = 1))]
     pub max_files: Option<u32>,
 }
 

@@ -1,9 +1,10 @@
 //! The commands that a clone of Seawall is worked with: `cargo xtask demo`, `test`, `drill`, `bench`, `fuzz`,
-//! `soak`, `plugins`, `setup`.
+//! `soak`, `api`, `plugins`, `setup`.
 //!
 //! It is the first thing that a newcomer builds, so it depends on little. It builds guests and the daemon by calling
 //! cargo, and installs what is missing where it may, saying what and why.
 
+mod api;
 mod bench;
 mod demo;
 mod drill;
@@ -65,6 +66,12 @@ enum Command {
         #[arg(long, default_value_t = 60, value_name = "NUMBER")]
         seconds: u32,
     },
+    /// Has Schemathesis make requests out of the daemon's own description, and holds every answer against it.
+    Api {
+        /// How long.
+        #[arg(long, default_value_t = 120, value_name = "NUMBER")]
+        seconds: u32,
+    },
     /// Builds the built-in plugins, the example and the misbehaving guests of the tests.
     Plugins {
         /// Build with Debian's Rust instead of rustup's target.
@@ -85,6 +92,7 @@ fn main() -> ExitCode {
         Command::Bench { only, .. } => bench::run(only.as_deref()),
         Command::Soak { calls } => soak::run(calls),
         Command::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
+        Command::Api { seconds } => api::run(seconds),
         Command::Plugins { debian_toolchain } => plugins::run(debian_toolchain),
         Command::Setup => setup::run(),
     });

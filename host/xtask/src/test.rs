@@ -3,7 +3,10 @@
 use anyhow::Result;
 
 use crate::setup::Docker;
-use crate::{plugins, say, setup, workspace};
+use crate::{api, plugins, say, setup, workspace};
+
+/// So long the API is tested by its description.
+const API_SECONDS: u32 = 60;
 
 /// Builds guests and the daemon, then tests the plugins and the workspace.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -15,7 +18,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 
     say::heading("Building");
     plugins::run(false)?;
-    workspace::build_seawall(false)?;
+    let built = workspace::build_seawall(false)?;
 
     // With arguments of its own it is about some test of the workspace.
     if arguments.is_empty() {
@@ -27,11 +30,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         workspace::run(&mut command, "cargo test in plugins/")?;
     }
 
+    let described = if arguments.is_empty() { api::part(&built.seawall, API_SECONDS) } else { Ok(()) };
+
     say::heading("Testing the workspace");
     let mut command = workspace::cargo()?;
     command.arg("test");
     if arguments.is_empty() {
         command.args(["--workspace", "--no-fail-fast"]);
     }
-    workspace::run(command.args(arguments), "cargo test")
+    workspace::run(command.args(arguments), "cargo test").and(described)
 }

@@ -255,6 +255,24 @@ impl Home {
         }
     }
 
+    /// Where a daemon that serves over TCP listens, as it says itself: after its socket answers.
+    ///
+    /// # Errors
+    /// It does not say it in time; with the end of its log.
+    pub fn url(&self) -> Result<String> {
+        let began = Instant::now();
+        let ready = loop {
+            let log = self.log();
+            if let Some(ready) = log.lines().rev().find_map(|line| line.strip_prefix("ready on ")) {
+                break ready.to_owned();
+            }
+            ensure!(began.elapsed() < READY, "the daemon does not say that it is ready\n{}", self.log_end());
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let url = ready.split(' ').find(|word| word.starts_with("http://") || word.starts_with("https://"));
+        Ok(url.with_context(|| format!("it does not serve over TCP: {ready}"))?.to_owned())
+    }
+
     /// The last lines of [`log`](Self::log).
     pub fn log_end(&self) -> String {
         let log = self.log();

@@ -63,7 +63,7 @@ pub(super) async fn gc(
 ) -> Result<Response, Problem> {
     let gc = match query {
         Cleaning { dry_run: true, confirm: true } => {
-            return Err(Problem::field(Kind::Malformed, "confirm", "with `dry_run` there is nothing to confirm"));
+            return Err(Problem::field(Kind::Invalid, "confirm", "with `dry_run` there is nothing to confirm"));
         }
         Cleaning { dry_run: true, .. } => Gc::DryRun,
         Cleaning { confirm: true, .. } => Gc::Confirmed,

@@ -6,8 +6,11 @@ use seawall_control::EVENT_KINDS;
 use seawall_model::{BackendName, SessionName, Timestamp};
 use seawall_store::EventFilter;
 
-use utoipa::IntoParams;
+use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, Type};
+use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
+use super::extract::read_number;
 use super::respond::shown;
 use crate::config::{nearest, suggest};
 use crate::problem::{Kind, Problem};
@@ -36,8 +39,8 @@ pub(super) struct Parameters {
     #[param(default = false)]
     follow: Option<bool>,
     /// Only what came after the event with this id, or at or after this RFC 3339 time.
-    #[param(example = "17")]
-    since: Option<String>,
+    #[param(required = false, inline, example = "17")]
+    since: Since,
     /// Only what happened before.
     until: Option<Timestamp>,
     /// Only the last so many of what happened.
@@ -46,13 +49,26 @@ pub(super) struct Parameters {
     #[param(minimum = 1, maximum = 1000, default = 500)]
     limit: Option<u64>,
     /// Only those of this session: an id, the beginning of one, or a name. May be given several times.
-    session: Option<Vec<String>>,
+    session: Option<Vec<SessionName>>,
     /// Only those of this backend. May be given several times.
     backend: Option<Vec<BackendName>>,
     /// Only those whose kind begins so. May be given several times.
     #[param(example = "session.")]
     kind: Option<Vec<String>>,
 }
+
+/// The id of an event, or a time.
+struct Since;
+
+impl PartialSchema for Since {
+    fn schema() -> RefOr<Schema> {
+        let size = SchemaFormat::KnownFormat(KnownFormat::Int64);
+        let id = ObjectBuilder::new().schema_type(Type::Integer).format(Some(size)).minimum(Some(0));
+        AnyOfBuilder::new().item(id).item(Timestamp::schema()).into()
+    }
+}
+
+impl ToSchema for Since {}
 
 /// The largest page.
 pub(super) const MOST_ON_A_PAGE: usize = 1000;
@@ -81,25 +97,29 @@ impl EventQuery {
                 "follow" => query.follow = value.parse().map_err(|_| wrong("true or false".to_owned()))?,
                 "since" => query.since(value).map_err(wrong)?,
                 "until" => query.filter.until = Some(time(value).map_err(wrong)?),
-                "tail" => query.tail = Some(value.parse().map_err(|_| wrong("a number".to_owned()))?),
+                "tail" => query.tail = Some(tail(value).map_err(wrong)?),
                 "limit" => query.limit = Some(limit(value).map_err(wrong)?),
                 "session" => query.filter.sessions.push(session(value).map_err(wrong)?),
                 "backend" => query.filter.backends.push(backend(value).map_err(wrong)?),
-                "kind" => query.filter.kinds.push(kind(value).map_err(wrong)?),
+                // Read it can be: which kinds there are, no description says.
+                "kind" => {
+                    let unknown = |message: String| Problem::field(Kind::Invalid, "kind", message);
+                    query.filter.kinds.push(kind(value).map_err(unknown)?);
+                }
                 _ => return Err(wrong(suggest(&unknown(&shown(key))))),
             }
         }
         if query.follow && query.filter.until.is_some() {
             let message = "with `follow` there is no end: leave one of them out";
-            return Err(Problem::field(Kind::Malformed, "until", message));
+            return Err(Problem::field(Kind::Invalid, "until", message));
         }
         Ok(query)
     }
 
     fn since(&mut self, text: &str) -> Result<(), String> {
-        match text.parse() {
-            Ok(id) => self.after = Some(id),
-            Err(_) => {
+        match read_number(text) {
+            Some(id) => self.after = Some(id),
+            None => {
                 let neither = |_| format!("{:?} is neither the id of an event nor an RFC 3339 time", shown(text));
                 self.filter.since = Some(text.parse().map_err(neither)?);
             }
@@ -113,13 +133,17 @@ impl EventQuery {
     /// It is no id.
     pub(super) fn resume(&mut self, id: &str) -> Result<(), Problem> {
         let message = || format!("Last-Event-ID: {:?} is not the id of an event", shown(id));
-        self.after = Some(id.parse().map_err(|_| Problem::field(Kind::Malformed, "Last-Event-ID", message()))?);
+        self.after = Some(read_number(id).ok_or_else(|| Problem::field(Kind::Malformed, "Last-Event-ID", message()))?);
         Ok(())
     }
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| format!("{:?} is no RFC 3339 time", shown(text)))
+}
+
+fn tail(text: &str) -> Result<usize, String> {
+    read_number(text).and_then(|tail| tail.try_into().ok()).ok_or_else(|| "a number".to_owned())
 }
 
 fn limit(text: &str) -> Result<usize, String> {

@@ -83,7 +83,7 @@ pub(super) async fn open(
     }
     if query.limit.is_some() {
         let message = "is for pages: send `Accept: application/json`, or leave it out";
-        return Err(Problem::field(Kind::Malformed, "limit", message));
+        return Err(Problem::field(Kind::Invalid, "limit", message));
     }
     let feed = Feed::begin(api, query).await?;
     let body = stream::unfold(feed, |mut feed| async move {
@@ -102,7 +102,7 @@ fn wants_json(headers: &HeaderMap) -> bool {
 async fn page(api: &Api, query: EventQuery) -> Result<Page, Problem> {
     if query.follow {
         let message = "a page has an end: ask for an event stream, or for the next page";
-        return Err(Problem::field(Kind::Malformed, "follow", message));
+        return Err(Problem::field(Kind::Invalid, "follow", message));
     }
     let after = begin(api, &query).await?;
     let limit = query.limit.unwrap_or(PAGE);

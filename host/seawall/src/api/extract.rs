@@ -1,11 +1,14 @@
 //! Reads requests, and names the field at fault.
 
+use std::borrow::Cow;
+
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize as _, Deserializer};
 
 use super::respond::shown;
 use super::{MAX_BODY, patience};
@@ -48,6 +51,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         Some(_) => return Err(Problem::new(Kind::Malformed, "the body is no JSON object")),
         None => return Err(Problem::new(Kind::Malformed, "the body is empty: send a JSON object")),
     }
+    let bytes = &*whole(bytes);
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -66,6 +70,57 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     })?;
     reader.end().map_err(|error| Problem::new(Kind::Malformed, format!("after the JSON: {error}")))?;
     Ok(value)
+}
+
+/// JSON has one kind of number, `5.0` is `5`; serde takes the one for no whole number. All else stays as it is.
+fn whole(json: &[u8]) -> Cow<'_, [u8]> {
+    if !json.windows(2).any(|two| two == b".0") {
+        return Cow::Borrowed(json);
+    }
+    let mut written = Vec::with_capacity(json.len());
+    let (mut rest, mut quoted) = (json, false);
+    while let Some((&byte, after)) = rest.split_first() {
+        if byte == b'.'
+            && !quoted
+            && ends_in_digits(&written)
+            && let Some(beyond) = zeros(after)
+        {
+            rest = beyond;
+            continue;
+        }
+        written.push(byte);
+        rest = after;
+        match (byte, quoted) {
+            // What is escaped ends no text.
+            (b'\\', true) => {
+                written.extend(after.first());
+                rest = after.get(1..).unwrap_or_default();
+            }
+            (b'"', _) => quoted = !quoted,
+            _ => {}
+        }
+    }
+    Cow::Owned(written)
+}
+
+/// No larger number is a whole one here, and no more of a long text is looked at twice.
+const MOST_DIGITS: usize = 20;
+
+/// The number that ends here has a sign, perhaps, and nothing but digits.
+fn ends_in_digits(text: &[u8]) -> bool {
+    let digits = text.iter().rev().take(MOST_DIGITS + 1).take_while(|byte| byte.is_ascii_digit()).count();
+    let before = text.len().checked_sub(digits + 1).and_then(|at| text.get(..=at)).unwrap_or_default();
+    let before = before.strip_suffix(b"-").unwrap_or(before);
+    (1..=MOST_DIGITS).contains(&digits)
+        && !matches!(before.last(), Some(b'.' | b'e' | b'E' | b'+' | b'-' | b'0'..=b'9'))
+}
+
+/// What follows zeros that end a number.
+fn zeros(text: &[u8]) -> Option<&[u8]> {
+    let zeros = text.iter().take(MOST_DIGITS).take_while(|byte| **byte == b'0').count();
+    let beyond = text.get(zeros..)?;
+    let goes_on = matches!(beyond.first(), Some(b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
+    (zeros > 0 && !goes_on).then_some(beyond)
 }
 
 /// serde's words in ours, with the field as clients write it.
@@ -99,6 +154,27 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
             }
         }
     }
+}
+
+/// The largest number of a parameter: it fits into `int64`, as it is described.
+const LARGEST: u64 = i64::MAX.unsigned_abs();
+
+/// A number of a parameter.
+pub(super) fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    match u64::deserialize(deserializer)? {
+        number if number <= LARGEST => Ok(number),
+        _ => Err(D::Error::custom(format_args!("at most {LARGEST}"))),
+    }
+}
+
+/// A number of a parameter that was given.
+pub(super) fn some_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    number(deserializer).map(Some)
+}
+
+/// The same, of a parameter that is read by hand.
+pub(super) fn read_number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|number| *number <= LARGEST)
 }
 
 /// Whether a media type is asked for by name.
@@ -150,6 +226,22 @@ mod tests {
             let fields: Vec<_> = problem.problems.iter().map(|problem| problem.field.as_str()).collect();
             assert_eq!((problem.kind, fields), (Kind::Malformed, vec![field]), "{body}");
         }
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_point() {
+        for (given, read) in [
+            (r#"{"a":5.0,"b":[1.000, 0.0]}"#, r#"{"a":5,"b":[1, 0]}"#),
+            (r#"{"5.0":"5.0","a":"\"5.0"}"#, r#"{"5.0":"5.0","a":"\"5.0"}"#),
+            (r#"{"a":"\\","b":5.0}"#, r#"{"a":"\\","b":5}"#),
+            ("[-5.0, 5.01, 5.0e3, 1e5.0, 5.00.0, .0, 5.]", "[-5, 5.01, 5.0e3, 1e5.0, 5.00.0, .0, 5.]"),
+        ] {
+            assert_eq!(std::str::from_utf8(&whole(given.as_bytes())).unwrap(), read);
+        }
+        let read = parse::<SessionSpec>(br#"{"backend":"mock","resources":{"processes":5.0}}"#).ok().unwrap();
+        assert_eq!(read.resources.processes, Some(5));
+        let half = parse::<SessionSpec>(br#"{"backend":"mock","resources":{"processes":5.5}}"#).unwrap_err();
+        assert_eq!(half.problems[0].field, "resources.processes");
     }
 
     #[test]

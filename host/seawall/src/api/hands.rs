@@ -59,10 +59,10 @@ pub(crate) struct NewCommand {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Size {
     /// In a line.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 65535)]
     pub(crate) columns: u16,
     /// Lines.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 65535)]
     pub(crate) rows: u16,
 }
 

@@ -9,7 +9,10 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use seawall_control::{Control, Phase, Summary};
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde_json::json;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::extract::Query;
 use super::{Api, Version};
@@ -23,9 +26,21 @@ use crate::problem::{Kind, Problem};
 pub(super) struct Asked {
     /// A line for each thing that was looked at, as text; `?verbose` alone is enough.
     #[serde(default, deserialize_with = "flag")]
-    #[param(value_type = bool, default = false)]
+    #[param(required = false, inline, value_type = Flag)]
     verbose: bool,
 }
+
+/// A parameter that may stand alone.
+struct Flag;
+
+impl PartialSchema for Flag {
+    fn schema() -> RefOr<Schema> {
+        let flag = ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::Boolean, Type::String]));
+        flag.enum_values(Some([json!(true), json!(false), json!("")])).default(Some(json!(false))).into()
+    }
+}
+
+impl ToSchema for Flag {}
 
 fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     match &*String::deserialize(deserializer)? {

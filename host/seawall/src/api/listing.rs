@@ -40,7 +40,10 @@ pub(super) struct Listing {
     #[param(required = false, minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// Where the page before ended, as its `Link` says.
-    #[param(required = false, value_type = Option<String>, example = "1769860800000-45aa47856c6865a3")]
+    #[param(
+        required = false, value_type = Option<String>, pattern = "^[0-9]{1,18}-[0-9a-f]{16}$",
+        example = "1769860800000-45aa47856c6865a3"
+    )]
     after: Option<Place>,
 }
 

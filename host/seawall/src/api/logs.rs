@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 
 use super::Api;
-use super::extract::{Query, Reference, accepts};
+use super::extract::{Query, Reference, accepts, some_number};
 use super::frame::{self, Frame};
 use super::openapi::OfSession;
 use crate::problem::{Kind, Problem};
@@ -27,8 +27,10 @@ pub(super) struct Options {
     follow: bool,
     /// What this start of the session wrote. Of an earlier one than the newest: the last of it, where it is kept. Default: the
     /// newest.
+    #[serde(deserialize_with = "some_number")]
     incarnation: Option<Incarnation>,
     /// Only the last so many lines.
+    #[serde(deserialize_with = "some_number")]
     tail: Option<u64>,
     /// Only what was written at or after.
     since: Option<Timestamp>,
@@ -76,7 +78,7 @@ pub(super) async fn open(
     Query(options): Query<Options>,
 ) -> Result<Response, Problem> {
     if !options.stdout && !options.stderr {
-        return Err(Problem::field(Kind::Malformed, "stdout", "neither stdout nor stderr: there is nothing to give"));
+        return Err(Problem::field(Kind::Invalid, "stdout", "neither stdout nor stderr: there is nothing to give"));
     }
     let Options { follow, incarnation, tail, since, until, stdout, stderr, timestamps } = options;
     let options = LogOptions { follow, tail, since, until, stdout, stderr, timestamps };

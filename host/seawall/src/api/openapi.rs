@@ -6,11 +6,12 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, Parameter};
 use utoipa::openapi::response::Response as Described;
-use utoipa::openapi::schema::{Schema, Type};
+use utoipa::openapi::schema::{AdditionalProperties, Schema, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, ContentBuilder, ObjectBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{KnownFormat, SchemaFormat};
 use utoipa::{IntoParams, OpenApi};
 
 use crate::problem::Problem;
@@ -63,10 +64,54 @@ pub(super) fn document() -> Document {
         all.into_iter().flatten()
     });
     operations.for_each(|operation| {
+        operation.parameters.iter_mut().flatten().for_each(never_null);
         operation.responses.responses.values_mut().for_each(tagged);
         may_fail(operation);
     });
+    document.components.iter_mut().flat_map(|components| components.schemas.values_mut()).for_each(|schema| {
+        closed(schema);
+        wide(schema);
+    });
     document
+}
+
+/// A parameter is given or is not: in an address and in a header nobody can write `null`.
+fn never_null(parameter: &mut RefOr<Parameter>) {
+    let RefOr::T(Parameter { schema: Some(schema), .. }) = parameter else { return };
+    let without = |kind: &mut SchemaType| {
+        if let SchemaType::Array(types) = kind {
+            types.retain(|kind| *kind != Type::Null);
+            if let [one] = types.as_slice() {
+                *kind = SchemaType::Type(one.clone());
+            }
+        }
+    };
+    let null =
+        |item: &RefOr<Schema>| matches!(item, RefOr::T(Schema::Object(it)) if it.schema_type == Type::Null.into());
+    match schema {
+        RefOr::T(Schema::Object(object)) => without(&mut object.schema_type),
+        RefOr::T(Schema::Array(array)) => without(&mut array.schema_type),
+        RefOr::T(Schema::OneOf(either)) => {
+            either.items.retain(|item| !null(item));
+            if let [one] = either.items.as_slice() {
+                *schema = one.clone();
+            }
+        }
+        RefOr::T(_) | RefOr::Ref(_) => {}
+    }
+}
+
+/// What is one of several, each under its own name, has that name and no other.
+fn closed(schema: &mut RefOr<Schema>) {
+    let RefOr::T(Schema::OneOf(either)) = schema else { return };
+    for item in &mut either.items {
+        if let RefOr::T(Schema::Object(variant)) = item
+            && variant.properties.len() == 1
+            && variant.properties.keys().eq(&variant.required)
+        {
+            variant.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+        }
+    }
 }
 
 /// Any request may be answered with a problem.
@@ -89,6 +134,21 @@ fn tagged(answer: &mut RefOr<Described>) {
         let tag = HeaderBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String)));
         let tag = tag.description(Some("Of the session as it is shown: for `If-Match` and `If-None-Match`"));
         answer.headers.insert("ETag".to_owned(), RefOr::T(tag.build()));
+    }
+}
+
+/// A number of 32 bits without a sign is none of `int32`.
+fn wide(schema: &mut RefOr<Schema>) {
+    let RefOr::T(Schema::Object(object)) = schema else { return };
+    let narrow = Some(SchemaFormat::KnownFormat(KnownFormat::Int32));
+    for property in object.properties.values_mut() {
+        if let RefOr::T(Schema::Object(number)) = property
+            && number.format == narrow
+            && number.minimum.is_some()
+        {
+            number.format = Some(SchemaFormat::KnownFormat(KnownFormat::Int64));
+            number.maximum.get_or_insert(u32::MAX.into());
+        }
     }
 }
 
@@ -140,7 +200,11 @@ pub(super) struct OfToken {
 #[expect(dead_code, reason = "read by the derive")]
 pub(super) struct SeenAs {
     /// Only if the session is still as an answer with this `ETag` has it: else it is left alone, and the answer is 412.
-    #[param(rename = "If-Match", required = false)]
+    #[param(
+        rename = "If-Match",
+        required = false,
+        pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*"){0,99})$"#
+    )]
     tag: Option<String>,
 }
 
@@ -150,7 +214,11 @@ pub(super) struct SeenAs {
 #[expect(dead_code, reason = "read by the derive")]
 pub(super) struct KnownAs {
     /// Only if the session is another one than an answer with this `ETag` has it: else the answer is 304.
-    #[param(rename = "If-None-Match", required = false)]
+    #[param(
+        rename = "If-None-Match",
+        required = false,
+        pattern = r#"^(\*|(W/)?"[!#-+.-~-]*"( *, *(W/)?"[!#-+.-~-]*"){0,99})$"#
+    )]
     tag: Option<String>,
 }
 

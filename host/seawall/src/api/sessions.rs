@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::conditional::{IfMatch, IfNoneMatch, Tagged};
-use super::extract::{Json, Query, Reference};
+use super::extract::{Json, Query, Reference, number};
 use super::idempotency::{self, IdempotencyKey};
 use super::listing::Listing;
 use super::openapi::{KnownAs, OfSession, SeenAs, WithKey};
@@ -235,7 +235,7 @@ pub(super) async fn answer(api: &Api, session: &Session, goal: Option<Goal>) -> 
 /// A grace as it was asked for, if it may be so long.
 pub(super) fn bounded(grace: Option<Duration>) -> Result<Option<Duration>, Problem> {
     match grace {
-        Some(grace) if grace > MAX_GRACE => Err(Problem::field(Kind::Malformed, "grace", "at most 1h")),
+        Some(grace) if grace > MAX_GRACE => Err(Problem::field(Kind::Invalid, "grace", "at most 1h")),
         grace => Ok(grace),
     }
 }
@@ -291,7 +291,7 @@ pub(super) async fn remove(
     expected: IfMatch,
 ) -> Result<Response, Problem> {
     if query.forget && !query.break_glass {
-        return Err(Problem::field(Kind::Malformed, "forget", "only with `break_glass`"));
+        return Err(Problem::field(Kind::Invalid, "forget", "only with `break_glass`"));
     }
     let id = api.control.resolve(&id)?;
     if query.break_glass {
@@ -316,6 +316,7 @@ pub(super) struct Waiting {
     #[param(inline)]
     r#for: Until,
     /// Of an incarnation later than this.
+    #[serde(deserialize_with = "number")]
     after: Incarnation,
     /// Wait no longer; at most 60s. Default 30s.
     #[serde(with = "humantime_serde::option")]

@@ -475,7 +475,7 @@ async fn events_are_given_as_asked_for() {
     assert!(text.starts_with("id: ") && text.matches("event: ").count() == 1, "{text}");
     let json = |query: &str| daemon.http.get(format!("http://s/v1/events{query}")).header("accept", "application/json");
     let (status, problem) = answer(json("?follow=true").send().await.unwrap()).await;
-    assert_eq!((status, &problem["problems"][0]["field"]), (StatusCode::BAD_REQUEST, &json!("follow")));
+    assert_eq!((status, &problem["problems"][0]["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("follow")));
     let (status, _) = answer(json("").header("last-event-id", "x").send().await.unwrap()).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     daemon.stop().await;

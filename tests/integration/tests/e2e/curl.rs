@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use seawall_integration::{engine, eventually, home, logged, refused};
+use seawall_integration::{engine, home, logged, refused};
 use seawall_testing::daemon::Home;
 use serde_json::{Value, json};
 
@@ -21,16 +21,6 @@ fn curl(spec: &Value, text: &str, daemon: &[&str]) -> Result<String> {
     Ok(out)
 }
 
-/// Where the daemon says that it listens.
-fn url(home: &Home) -> Result<String> {
-    // It says so only after its socket answers.
-    let ready = eventually("it says that it is ready", || {
-        Ok(home.log().lines().rev().find_map(|line| line.strip_prefix("ready on ").map(str::to_owned)))
-    })?;
-    let url = ready.split(' ').find(|word| word.starts_with("http://")).context("it does not say where it listens")?;
-    Ok(url.to_owned())
-}
-
 /// The whole life, by both roads.
 fn lives(home: &Home, spec: &Value, text: &str) -> Result<()> {
     let name = spec["name"].as_str().context("a name")?;
@@ -40,7 +30,7 @@ fn lives(home: &Home, spec: &Value, text: &str) -> Result<()> {
     assert_eq!(curl(spec, text, &["--unix-socket", &socket, "http://seawall"])?, expected);
     let token = home.ok(&["token", "create", name, "--scope", "write", "--expires", "1h"])?;
     let bearer = format!("Authorization: Bearer {}", token.trim());
-    assert_eq!(curl(spec, text, &["-H", &bearer, &url(home)?])?, expected);
+    assert_eq!(curl(spec, text, &["-H", &bearer, &home.url()?])?, expected);
     assert_eq!(home.json(&["ps", "--all"])?, json!([]));
     Ok(())
 }
@@ -74,7 +64,7 @@ fn a_session_on_docker_lives_by_curl_alone() -> Result<()> {
 fn over_tcp_nobody_is_let_in_without_a_token_and_the_log_says_who_asked() -> Result<()> {
     let home = home(TCP)?;
     let _daemon = home.serve(true)?;
-    let url = url(&home)?;
+    let url = home.url()?;
     let refusal = curl(&json!({"backend": "mock"}), "-", &[&url]).err().context("it was let in")?.to_string();
     assert!(refusal.contains("401") || refusal.contains("no description"), "{refusal}");
 

@@ -170,7 +170,9 @@ fn the_fields_of_a_spec_are_described_as_they_are_read() {
         json!({"backend": "mock", "restart": "sometimes"}),
         json!({"backend": "mock", "stop_grace": "soon"}),
         json!({"backend": "mock", "mounts": [{"source": {"cloud": "/a"}, "target": "/b"}]}),
+        json!({"backend": "mock", "mounts": [{"source": {"bind": "/a", "cloud": "/a"}, "target": "/b"}]}),
         json!({"backend": "mock", "ports": [{"container": 65536}]}),
+        json!({"backend": "mock", "stop_signal": "SOON"}),
     ];
     for spec in bad {
         assert!(serde_json::from_value::<seawall_model::SessionSpec>(spec.clone()).is_err(), "{spec}");
