@@ -15,6 +15,9 @@ pub trait Observer: fmt::Debug + Send + Sync {
 
     /// What a plugin's function took of the host, also if it was cut off. A backend that is no plugin takes nothing.
     fn used(&self, _used: Used) {}
+
+    /// Every session of it was looked at without an error, in this time.
+    fn swept(&self, _took: Duration) {}
 }
 
 /// A try of a call that is over.

@@ -181,6 +181,11 @@ impl<B: ?Sized> Bulkhead<B> {
         &self.changes
     }
 
+    /// Tells whoever counts that all its sessions were looked at, in this time.
+    pub fn swept(&self, took: Duration) {
+        self.observer.iter().for_each(|observer| observer.swept(took));
+    }
+
     /// Everything that is to be shown of it.
     pub fn status(&self) -> BulkheadStatus {
         BulkheadStatus {

@@ -194,6 +194,7 @@ impl Backend {
     }
 
     pub(crate) fn swept(&self, seen: Seen, took: Duration) {
+        self.driver.swept(took);
         self.known(|known| known.swept = Some((seen, took)));
     }
 

@@ -100,8 +100,10 @@ pub(crate) enum StartError {
         source: std::io::Error,
     },
     /// A backend's plugin cannot be loaded.
-    #[error("backend {backend} cannot be loaded from {plugin}")]
+    #[error("{place}backend {backend} cannot be loaded from {plugin}")]
     Plugin {
+        /// Where the configuration has it; empty where it does not.
+        place: String,
         /// The backend.
         backend: BackendName,
         /// Its plugin.
@@ -111,10 +113,12 @@ pub(crate) enum StartError {
     },
     /// The binary was built without plugins.
     #[error(
-        "backend {backend} wants the built-in plugin {plugin}, which this binary does not carry: build the plugins with \
+        "{place}backend {backend} wants the built-in plugin {plugin}, which this binary does not carry: build the plugins with \
          `cargo xtask plugins` and build again, or name a folder that has them with --plugins-dir"
     )]
     NoPlugin {
+        /// Where the configuration has it; empty where it does not.
+        place: String,
         /// The backend.
         backend: BackendName,
         /// The plugin's name.
@@ -184,17 +188,19 @@ impl App {
         }
         let schemas = Schemas::from(options);
         let mut doors = vec![Door::Unix(api::bind(&settings.socket)?)];
-        let (mut url, mut hosts) = (None, Vec::new());
+        let (mut url, mut hosts, mut certificate) = (None, Vec::new(), None);
         if let Some(tcp) = &settings.api.tcp {
             let listener = api::listen(tcp).await?;
             url = Some(listener.url());
+            certificate = listener.certificate();
             doors.push(Door::Tcp(listener));
             hosts.clone_from(&tcp.hosts);
         }
         let tokens = Tokens::load(store.clone()).await.map_err(StartError::Tokens)?;
         let control = Control::start(settings.control.clone(), store.clone(), backends).await;
         let control = control.map_err(StartError::Control)?;
-        let (reloader, reload) = Reloader::spawn(settings.clone(), digests, loader, control.clone(), schemas.clone());
+        let (in_use, schemas_too) = (control.clone(), schemas.clone());
+        let (reloader, reload) = Reloader::spawn(settings.clone(), digests, loader, in_use, schemas_too, certificate);
         let version = api::Version {
             version: env!("CARGO_PKG_VERSION"),
             api: 1,
@@ -336,17 +342,11 @@ fn runtime(settings: &Settings, cache: Option<PathBuf>) -> Result<Runtime, Start
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 fn services(settings: &Settings, store: &Store) -> Result<Services, StartError> {
-    let supervisor = match &settings.supervisor {
-        Some(path) => path.clone(),
-        None => beside_this_binary("seawall-supervisor")?,
-    };
+    let supervisor = settings.supervisor().ok_or_else(|| {
+        let source = std::io::Error::other("nobody knows where this binary is: name one with --supervisor");
+        StartError::Storage { path: PathBuf::from("seawall-supervisor"), source }
+    })?;
     let mut protected = vec![settings.data_dir.clone(), settings.socket.clone()];
     protected.extend(settings.runtime.cache.clone());
     Ok(Services { store: store.clone(), runs: settings.data_dir.join("runs"), supervisor, protected })
-}
-
-fn beside_this_binary(name: &str) -> Result<PathBuf, StartError> {
-    let fail = |source| StartError::Storage { path: PathBuf::from(name), source };
-    let own = std::env::current_exe().map_err(fail)?;
-    Ok(own.parent().unwrap_or(Path::new("/")).join(name))
 }

@@ -79,6 +79,7 @@ impl Loader {
         for (name, backend) in &settings.backend {
             let found = embedded::find(&backend.plugin, settings.plugins_dir.as_deref());
             let found = found.ok_or_else(|| StartError::NoPlugin {
+                place: settings.written.place_of_backend(name.as_str()),
                 backend: name.clone(),
                 plugin: match backend.plugin {
                     PluginSource::BuiltIn(plugin) => plugin,
@@ -91,7 +92,7 @@ impl Loader {
                 std::io::Result::Ok(Component { wasm, digest })
             });
             let component = match read.await {
-                Ok(read) => read.map_err(|error| not_loaded(name, &backend.plugin, error.into()))?,
+                Ok(read) => read.map_err(|error| not_loaded(&settings.written, name, &backend.plugin, error.into()))?,
                 Err(panic) => std::panic::resume_unwind(panic.into_panic()),
             };
             components.insert(name.clone(), component);
@@ -157,7 +158,8 @@ impl Loader {
         written: &Written,
     ) -> Result<WasmBackend, StartError> {
         let began = Instant::now();
-        let config = as_json(&backend.config).map_err(|error| not_loaded(name, &backend.plugin, error.into()))?;
+        let config =
+            as_json(&backend.config).map_err(|error| not_loaded(written, name, &backend.plugin, error.into()))?;
         let given = Plugin {
             backend: name.clone(),
             wasm: component.wasm,
@@ -174,7 +176,7 @@ impl Loader {
                 let text = format!("backend.{name}.{}", crate::exit::chain(error.innermost()));
                 StartError::Config(written.wrong(&keys, text))
             }
-            None => not_loaded(name, &backend.plugin, error.into()),
+            None => not_loaded(written, name, &backend.plugin, error.into()),
         })?;
         let about = loaded.info();
         info!(
@@ -188,17 +190,20 @@ impl Loader {
 }
 
 fn not_loaded(
+    written: &Written,
     backend: &BackendName,
     plugin: &PluginSource,
     source: Box<dyn std::error::Error + Send + Sync>,
 ) -> StartError {
-    StartError::Plugin { backend: backend.clone(), plugin: plugin.to_string(), source }
+    let place = written.place_of_backend(backend.as_str());
+    StartError::Plugin { place, backend: backend.clone(), plugin: plugin.to_string(), source }
 }
 
 /// Checks the backend's configuration against its plugin's schema, and makes the schema of options ready.
 fn check(settings: &Settings, name: &BackendName, about: &Info) -> Result<Schema, StartError> {
     let schema = |what: &str, text: &str| {
         Schema::new(text).map_err(|error| StartError::Plugin {
+            place: settings.written.place_of_backend(name.as_str()),
             backend: name.clone(),
             plugin: about.name.clone(),
             source: format!("its {what} schema is no JSON Schema: {error}").into(),

@@ -404,6 +404,7 @@ impl From<ReloadError> for Problem {
             ReloadError::Load(
                 ref error @ (StartError::Plugin { ref backend, .. } | StartError::NoPlugin { ref backend, .. }),
             ) => wrong(Kind::Plugin, format!("backend.{backend}.plugin"), chain(error)),
+            ReloadError::Load(StartError::Tls { .. }) => wrong(Kind::Config, "api.tcp.tls".to_owned(), text.clone()),
             ReloadError::Load(
                 StartError::Locked(_)
                 | StartError::Store(_)
@@ -412,7 +413,6 @@ impl From<ReloadError> for Problem {
                 | StartError::SocketInUse { .. }
                 | StartError::SocketExposed { .. }
                 | StartError::Listen { .. }
-                | StartError::Tls { .. }
                 | StartError::Tokens(_)
                 | StartError::Socket { .. }
                 | StartError::Runtime(_)

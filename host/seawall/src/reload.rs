@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::api::Schemas;
+use crate::api::{Certificate, Schemas};
 use crate::app::StartError;
 use crate::config::{Backend, ConfigError, Settings};
 use crate::loading::{Loaded, Loader};
@@ -37,7 +37,7 @@ pub(crate) struct Reloaded {
     pub(crate) restarted: BTreeMap<BackendName, Vec<String>>,
     /// They are as they were, and were not touched.
     pub(crate) left: Vec<BackendName>,
-    /// Settings of the daemon itself that changed.
+    /// Settings of the daemon itself that changed; `api.tcp.tls` where its files have another certificate now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) settings: Vec<String>,
 }
@@ -111,11 +111,12 @@ impl Reloader {
         loader: Loader,
         control: Control,
         schemas: Schemas,
+        certificate: Option<Certificate>,
     ) -> (Self, Reload) {
         let (asks, asked) = mpsc::channel(QUEUE);
         let (in_effect, settings) = watch::channel(Arc::new(settings));
         let ending = CancellationToken::new();
-        let work = Work { in_effect, digests, loader, control, schemas, ending: ending.clone() };
+        let work = Work { in_effect, digests, loader, control, schemas, certificate, ending: ending.clone() };
         (Self { ending, task: tokio::spawn(work.run(asked)), settings }, Reload(Some(asks)))
     }
 
@@ -137,6 +138,8 @@ struct Work {
     loader: Loader,
     control: Control,
     schemas: Schemas,
+    /// Of the API, where it speaks TLS.
+    certificate: Option<Certificate>,
     ending: CancellationToken,
 }
 
@@ -167,11 +170,15 @@ impl Work {
     async fn reload(&mut self) -> Result<Reloaded, ReloadError> {
         let before = Arc::clone(&self.in_effect.borrow());
         let read = {
-            let before = Arc::clone(&before);
-            tokio::task::spawn_blocking(move || before.again())
+            let (before, certificate) = (Arc::clone(&before), self.certificate.clone());
+            tokio::task::spawn_blocking(move || {
+                let after = before.again().map_err(ReloadError::Config)?;
+                let certificate = certificate.as_ref().map(Certificate::again).transpose();
+                Ok((after, certificate.map_err(ReloadError::Load)?.flatten()))
+            })
         };
-        let after = match read.await {
-            Ok(read) => read.map_err(ReloadError::Config)?,
+        let (after, certificate) = match read.await {
+            Ok(read) => read?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
         let fixed = before.needs_restart(&after);
@@ -180,7 +187,7 @@ impl Work {
         }
         let mut components = self.loader.read(&after).await.map_err(ReloadError::Load)?;
         let digests = components.iter().map(|(name, component)| (name.clone(), component.digest)).collect();
-        let done = self.compare(&before, &after, &digests);
+        let mut done = self.compare(&before, &after, &digests);
         components.retain(|name, _| !done.left.contains(name));
         // Everything that can fail has failed before anything is changed.
         let loaded = tokio::select! {
@@ -190,6 +197,10 @@ impl Work {
         };
         self.put_in_place(&done, loaded).await?;
         self.loader.ceiling().resize(after.ceiling);
+        if let (Some(shown), Some(certificate)) = (&self.certificate, certificate) {
+            shown.show(certificate);
+            done.settings.push("api.tcp.tls".to_owned());
+        }
         self.digests = digests;
         self.in_effect.send_replace(Arc::new(after));
         Ok(done)

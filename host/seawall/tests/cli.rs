@@ -25,7 +25,10 @@ fn seawall(folder: &Path) -> Command {
 
 /// What it printed and how it ended, without what differs from run to run.
 fn told(folder: &Path, output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(folder.to_str().unwrap(), "[TMP]");
+    let binaries = Path::new(env!("CARGO_BIN_EXE_seawall")).parent().unwrap().to_str().unwrap();
+    let text = |bytes: &[u8]| {
+        String::from_utf8_lossy(bytes).replace(folder.to_str().unwrap(), "[TMP]").replace(binaries, "[BIN]")
+    };
     format!("code {}\n{}{}", output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
 
@@ -115,6 +118,17 @@ fn a_variable_is_the_key_that_it_names() {
     let expected = serde_json::json!({"key": "control.sweep-interval", "value": "3s", "from": from});
     assert_eq!(of("control.sweep-interval"), expected);
     assert_eq!(of("journal.events")["from"], serde_json::json!({"kind": "default"}));
+    let default = serde_json::json!({"key": "plugins-dir", "value": null, "from": {"kind": "default"}});
+    assert_eq!(of("plugins-dir"), default);
+    let supervisor = of("supervisor");
+    assert_eq!(
+        supervisor,
+        serde_json::json!({"key": "supervisor", "value": "[BIN]/seawall-supervisor", "from": {"kind": "default"}})
+    );
+    let named = check(&[], &["--show-effective", "--json", "--plugins-dir", "/p", "--supervisor", "/s"]);
+    let named: serde_json::Value = serde_json::from_str(named.strip_prefix("code 0\n").unwrap()).unwrap();
+    let shown: Vec<_> = named["effective"].as_array().unwrap().iter().filter_map(|one| one["value"].as_str()).collect();
+    assert!(shown.contains(&"/p") && shown.contains(&"/s"), "{shown:?}");
     let from = serde_json::json!({"kind": "file", "file": "good.toml", "line": 4, "column": 9});
     assert_eq!(of("runtime.cpu")["from"], from);
 

@@ -59,7 +59,7 @@ pub(crate) use server::{Door, Server, WRITE_TIMEOUT};
 pub(crate) use sessions::Downed;
 pub(crate) use socket::{bind, check as check_socket, check_path};
 pub(crate) use state::{Api, Schemas, Version};
-pub(crate) use tcp::listen;
+pub(crate) use tcp::{Certificate, listen};
 pub(crate) use tokens::{Made, NewToken, TokenInfo};
 pub(crate) use trace::parent as traceparent;
 pub(crate) use until::Until;

@@ -62,8 +62,10 @@ impl Door {
 #[derive(Debug)]
 pub(crate) struct Server {
     tasks: TaskTracker,
-    /// No new connections; those there are finish what they are at.
+    /// Streams end, and it is no longer ready. New connections are let in, so that this can be asked.
     drain: CancellationToken,
+    /// No new connections; those there are finish what they are at.
+    close: CancellationToken,
     /// Those that are left are cut off.
     cut: CancellationToken,
 }
@@ -76,8 +78,9 @@ impl Server {
         drain: CancellationToken,
         patience: Duration,
     ) -> Self {
-        let server = Self { tasks: TaskTracker::new(), drain, cut: CancellationToken::new() };
-        let terms = Terms { router, drain: server.drain.clone(), cut: server.cut.clone(), patience };
+        let server =
+            Self { tasks: TaskTracker::new(), drain, close: CancellationToken::new(), cut: CancellationToken::new() };
+        let terms = Terms { router, close: server.close.clone(), cut: server.cut.clone(), patience };
         for door in doors {
             server.tasks.spawn(accept(door, server.tasks.clone(), terms.clone()));
         }
@@ -91,7 +94,8 @@ impl Server {
         self.tasks.len().saturating_sub(1)
     }
 
-    /// Streams are told to end, and nobody new is let in. Requests that are there go on.
+    /// Streams are told to end, and whoever asks is told that it is not ready. Everything else is answered as long as it
+    /// can be.
     pub(crate) fn drain(&self) {
         self.drain.cancel();
     }
@@ -99,6 +103,7 @@ impl Server {
     /// Ends it: streams are told, requests finish, and what is left at the deadline is cut off.
     pub(crate) async fn shutdown(self, deadline: Duration) {
         self.drain.cancel();
+        self.close.cancel();
         self.tasks.close();
         if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
             warn!(connections = self.tasks.len(), "requests were cut off");
@@ -112,7 +117,7 @@ impl Server {
 #[derive(Clone)]
 struct Terms {
     router: Router,
-    drain: CancellationToken,
+    close: CancellationToken,
     cut: CancellationToken,
     patience: Duration,
 }
@@ -149,7 +154,7 @@ async fn accept(door: Door, tasks: TaskTracker, terms: Terms) {
         let (permit, accepted) = tokio::select! {
             biased;
             // Cancel-safe: a connection that was not accepted stays in the queue, a permit goes back.
-            () = terms.drain.cancelled() => return,
+            () = terms.close.cancelled() => return,
             next = next => next,
         };
         let Ok(permit) = permit else { return };
@@ -185,7 +190,7 @@ async fn serve(arrival: Arrival, tls: Option<tokio_rustls::TlsAcceptor>, terms: 
     let Some(tls) = tls else { return connection(stream, Peer::remote(from), terms, own).await };
     let agreed = tokio::select! {
         // Cancel-safe: nothing was asked yet.
-        () = terms.drain.cancelled() => return,
+        () = terms.close.cancelled() => return,
         agreed = tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)) => agreed,
     };
     match agreed {
@@ -196,7 +201,7 @@ async fn serve(arrival: Arrival, tls: Option<tokio_rustls::TlsAcceptor>, terms: 
 }
 
 async fn connection(stream: impl AsyncRead + AsyncWrite + Send + 'static, peer: Peer, terms: Terms, own: Own) {
-    let Terms { router, drain, cut, patience } = terms;
+    let Terms { router, close, cut, patience } = terms;
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(patience));
     let stream: Pin<Box<TimeoutStream<_>>> = Box::pin(stream);
@@ -213,13 +218,13 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Send + 'static, peer: 
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::pin!(connection);
-    let mut draining = false;
+    let mut closing = false;
     let ended = loop {
         tokio::select! {
             // Cancel-safe: the connection is polled on in the next round.
             ended = connection.as_mut() => break ended,
-            () = drain.cancelled(), if !draining => {
-                draining = true;
+            () = close.cancelled(), if !closing => {
+                closing = true;
                 connection.as_mut().graceful_shutdown();
             }
             () = cut.cancelled() => return,

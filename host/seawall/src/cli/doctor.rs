@@ -123,9 +123,8 @@ fn text(findings: &[Finding]) -> String {
 }
 
 fn supervisor(settings: &Settings) -> Finding {
-    let own = || Some(std::env::current_exe().ok()?.parent()?.join("seawall-supervisor"));
     let about = "supervisor";
-    let Some(path) = settings.supervisor.clone().or_else(own) else {
+    let Some(path) = settings.supervisor() else {
         return Finding::problem(about, "nobody knows where it is", "name it with --supervisor");
     };
     let shown = path.display();

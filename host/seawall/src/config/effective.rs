@@ -19,8 +19,8 @@ use super::written::Origin;
 pub(crate) struct Effective {
     /// Its key, dotted.
     pub(crate) key: String,
-    /// What it is.
-    pub(crate) value: Value,
+    /// What it is. `None`: a folder of plugins, where those in the binary are used.
+    pub(crate) value: Option<Value>,
     /// Who said so.
     pub(crate) from: Origin,
 }
@@ -104,7 +104,7 @@ impl Settings {
             shutdown: self.shutdown,
             shutdown_deadline: self.shutdown_deadline,
             plugins_dir: self.plugins_dir.as_deref().map(text),
-            supervisor: self.supervisor.as_deref().map(text),
+            supervisor: self.supervisor().as_deref().map(text),
             log: Log { filter: &self.log.filter, format: self.log.format },
             telemetry: self.telemetry.redacted(),
             control: &self.control,
@@ -122,8 +122,12 @@ impl Settings {
     pub(crate) fn effective_list(&self) -> Result<Vec<Effective>, toml::ser::Error> {
         let mut all = Vec::new();
         tree::walk(&self.effective()?, &mut |keys, value| {
-            all.push(Effective { key: tree::dotted(keys), value: value.clone(), from: self.origin(keys) });
+            all.push(Effective { key: tree::dotted(keys), value: Some(value.clone()), from: self.origin(keys) });
         });
+        if self.plugins_dir.is_none() {
+            let key = "plugins-dir";
+            all.push(Effective { key: key.to_owned(), value: None, from: self.origin(&[key]) });
+        }
         Ok(all)
     }
 
@@ -132,7 +136,14 @@ impl Settings {
     /// # Errors
     /// Only a defect.
     pub(crate) fn effective_text(&self) -> Result<String, toml::ser::Error> {
-        Ok(tree::text(&self.effective()?, &mut |keys| self.origin(keys).to_string()))
+        let text = tree::text(&self.effective()?, &mut |keys| self.origin(keys).to_string());
+        Ok(match self.plugins_dir {
+            Some(_) => text,
+            None => format!(
+                "# plugins-dir: none, the plugins in this binary are used # {}\n{text}",
+                self.origin(&["plugins-dir"])
+            ),
+        })
     }
 }
 

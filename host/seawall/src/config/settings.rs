@@ -82,6 +82,9 @@ impl Overrides {
     }
 }
 
+/// What the supervisor's binary is called.
+const SUPERVISOR: &str = "seawall-supervisor";
+
 /// What the daemon runs with.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -101,8 +104,8 @@ pub(crate) struct Settings {
     pub(crate) shutdown_deadline: Duration,
     /// A folder with the built-in plugins.
     pub(crate) plugins_dir: Option<PathBuf>,
-    /// The supervisor's binary.
-    pub(crate) supervisor: Option<PathBuf>,
+    /// The supervisor's binary, where one is named.
+    pub(super) supervisor: Option<PathBuf>,
     /// The daemon's own log.
     pub(crate) log: Log,
     /// Where its spans go.
@@ -245,6 +248,12 @@ impl Settings {
             left_out,
             written,
         })
+    }
+
+    /// The supervisor's binary: the one that is named, else the one beside this binary.
+    pub(crate) fn supervisor(&self) -> Option<PathBuf> {
+        let beside = || Some(std::env::current_exe().ok()?.parent()?.join(SUPERVISOR));
+        self.supervisor.clone().or_else(beside)
     }
 
     /// Something wrong under these keys, with its place.

@@ -131,6 +131,16 @@ impl Written {
         Some(Origin::File { file, line: place.line, column: place.column })
     }
 
+    /// Where a backend is written, or its plugin: what an error about it begins with. Empty for what nobody wrote.
+    pub(crate) fn place_of_backend(&self, name: &str) -> String {
+        let origin = self.origin(&["backend", name, "plugin"]).or_else(|| self.origin(&["backend", name]));
+        match origin {
+            Some(Origin::File { file, line, column }) => format!("{file}:{line}:{column}: "),
+            Some(Origin::Variable { name } | Origin::Flag { name }) => format!("{name}: "),
+            Some(Origin::Default) | None => String::new(),
+        }
+    }
+
     /// Something wrong about the value under `keys`, with its place.
     pub(crate) fn wrong(&self, keys: &[&str], message: impl Into<String>) -> ConfigError {
         let within = || {

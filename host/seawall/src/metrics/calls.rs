@@ -1,4 +1,4 @@
-//! The calls of each backend, counted as they end.
+//! The calls of each backend and the sweeps over its sessions, counted as they end.
 //!
 //! What was counted of a backend lives as long as somebody may still count: a backend that is replaced goes on where it
 //! was, and with one that is removed its series go.
@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use seawall_backend::FaultKind;
 use seawall_backend::observer::{Called, Observer, Used};
@@ -28,6 +29,8 @@ struct Tally {
     took: BTreeMap<(&'static str, &'static str), Histogram>,
     /// By function.
     used: BTreeMap<&'static str, Spent>,
+    /// Absent: there was none yet.
+    sweeps: Option<Histogram>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,6 +62,11 @@ impl Observer for Of {
         spent.fuel.observe(fuel);
         spent.memory.observe(memory);
         spent.peak = spent.peak.max(memory);
+    }
+
+    fn swept(&self, took: Duration) {
+        let mut tally = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.sweeps.get_or_insert_with(|| Histogram::new(SECONDS)).observe(took.as_secs_f64());
     }
 }
 
@@ -122,7 +130,11 @@ impl Counted {
         let help = "Linear memory of a run of a plugin's function when it was largest";
         write.histograms("call_memory", help, BYTES, memory)?;
         let peak = spent().map(|(labels, spent)| (labels, spent.peak));
-        write.gauges("call_memory_peak", "The most linear memory that any run of the function had", BYTES, peak)
+        write.gauges("call_memory_peak", "The most linear memory that any run of the function had", BYTES, peak)?;
+
+        let sweeps =
+            self.0.iter().filter_map(|(name, tally)| Some((vec![("backend", name.as_str())], tally.sweeps.as_ref()?)));
+        write.histograms("backend_sweep_duration", "Sweeps of all sessions that met no error", write::SECONDS, sweeps)
     }
 }
 

@@ -86,8 +86,6 @@ impl Now {
         write.gauges("backend_check_timestamp", "When the last check ended", SECONDS, at)?;
         let failures = self.each(|status, labels| [(labels, f64::from(status.failures))]);
         write.gauges("backend_check_failures", "Checks that failed in a row", None, failures)?;
-        let took = self.each(|status, labels| status.sweep_took.map(|took| (labels, took.as_secs_f64())));
-        write.gauges("backend_sweep_duration", "How long the last good sweep of all sessions took", SECONDS, took)?;
         let at = self.each(|status, labels| status.swept_at.map(|at| (labels, seconds_of(at))));
         write.gauges("backend_sweep_timestamp", "When the last good sweep of all sessions ended", SECONDS, at)
     }

@@ -30,6 +30,11 @@ fn a_plugin_that_cannot_be_loaded_is_refused_by_name_of_what_is_wrong() -> Resul
         for word in words.iter().chain(&["broken"]) {
             assert!(said.contains(word), "{name} does not say {word:?}: {said}");
         }
+        // The line that names the plugin.
+        let text = std::fs::read_to_string(home.config())?;
+        let line = text.lines().position(|line| line.starts_with("plugin = ")).context("the plugin is configured")? + 1;
+        let place = format!("{}:{line}:1: ", home.config().display());
+        assert!(said.contains(&place), "{name} does not say {place}: {said}");
         assert!(!home.socket().exists(), "{name}: the daemon listened");
     }
     Ok(())

@@ -110,7 +110,7 @@ async fn one_answer_agrees_with_itself_while_health_changes_all_the_time() {
 #[tokio::test]
 async fn a_daemon_lives_while_it_answers_and_is_ready_until_it_is_told_to_end() {
     let fakes = [("well", Memory::default()), ("away", Memory::checked(|| Err(Error::unavailable("away"))))];
-    let daemon = Daemon::checking(fakes).await;
+    let mut daemon = Daemon::checking(fakes).await;
     loop {
         let (_, overview) = daemon.send(Method::GET, "/v1/backends").await;
         let (status, ready) = daemon.send(Method::GET, "/readyz").await;
@@ -132,15 +132,23 @@ async fn a_daemon_lives_while_it_answers_and_is_ready_until_it_is_told_to_end() 
     let (status, listing) = daemon.send(Method::GET, "/healthz?verbose=true").await;
     assert_eq!((status, listing), (StatusCode::OK, json!("[+]ping ok\n[+]store ok\nhealthz check passed\n")));
 
-    // The connection is kept while the server drains; a new one would not be accepted.
+    // From the moment on that it is told to end; and whoever comes only then is told so, too.
+    daemon.server.drain();
+    for _ in 0..2 {
+        let (status, ready) = daemon.send(Method::GET, "/readyz").await;
+        assert_eq!((status, &ready["ready"]), (StatusCode::SERVICE_UNAVAILABLE, &json!(false)));
+        assert_eq!(ready["reasons"], json!(["the daemon is shutting down"]));
+        assert_eq!(daemon.send(Method::GET, "/healthz").await, (StatusCode::OK, json!("ok\n")));
+        daemon.http = crate::place::at(&daemon.socket()).build().unwrap();
+    }
+
     daemon.store.close().await;
     let (status, listing) = daemon.send(Method::GET, "/healthz?verbose").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(listing.as_str().unwrap().contains("[-]store failed: "), "{listing}");
     assert_eq!(daemon.send(Method::GET, "/healthz?verbose=false").await.1, json!("failed\n"));
     let (status, ready) = daemon.send(Method::GET, "/readyz").await;
-    assert_eq!((status, ready["reasons"].as_array().unwrap().len()), (StatusCode::SERVICE_UNAVAILABLE, 1));
-    daemon.server.drain();
+    assert_eq!((status, ready["reasons"].as_array().unwrap().len()), (StatusCode::SERVICE_UNAVAILABLE, 2));
     daemon.control.shutdown(Shutdown::Leave, Duration::from_secs(10)).await.ok();
     daemon.server.shutdown(Duration::from_secs(10)).await;
 }
@@ -225,7 +233,7 @@ async fn what_is_measured_has_these_names_and_labels_and_no_session_among_them()
     daemon.send(Method::GET, "/v1/sessions/web-of-lies/wait?for=settled&timeout=30s").await;
     let metrics = loop {
         let metrics = daemon.metrics().await;
-        if metrics.contains("seawall_backend_sweep_timestamp_seconds{") && metrics.contains("function=\"check\"") {
+        if metrics.contains("seawall_backend_sweep_duration_seconds_count{") && metrics.contains("function=\"check\"") {
             break metrics;
         }
         tokio::task::yield_now().await;

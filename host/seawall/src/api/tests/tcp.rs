@@ -217,6 +217,41 @@ async fn with_a_certificate_it_is_tls_and_nothing_else() {
     daemon.stop().await;
 }
 
+/// A client that trusts nobody else comes to an agreement.
+async fn trusts(ca: &[u8], address: SocketAddr) -> bool {
+    trusting(ca).get(format!("https://{address}/healthz")).send().await.is_ok()
+}
+
+#[tokio::test]
+async fn another_certificate_is_shown_from_when_it_is_read_and_a_bad_one_never() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = certificate(folder.path(), 0o600);
+    let old = std::fs::read(&files.cert).unwrap();
+    let tcp = Tcp {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        allow_remote: false,
+        hosts: Vec::new(),
+        tls: Some(files.clone()),
+    };
+    let door = listen(&tcp).await.unwrap();
+    let (address, shown) = (door.address(), door.certificate().unwrap());
+    let (daemon, _) = Daemon::with_doors([Door::Tcp(door)], &[]).await;
+    assert!(trusts(&old, address).await);
+    assert!(shown.again().unwrap().is_none(), "it is the same");
+
+    certificate(folder.path(), 0o600);
+    let new = std::fs::read(&files.cert).unwrap();
+    assert!(trusts(&old, address).await, "nobody has read the new one");
+    shown.show(shown.again().unwrap().expect("it is another one"));
+    assert_eq!((trusts(&old, address).await, trusts(&new, address).await), (false, true));
+
+    std::fs::write(&files.cert, old).unwrap();
+    let refused = shown.again().unwrap_err();
+    assert!(matches!(&refused, StartError::Tls { file, .. } if *file == files.cert), "the key is another one's");
+    assert!(trusts(&new, address).await);
+    daemon.stop().await;
+}
+
 #[tokio::test]
 async fn a_certificate_that_cannot_be_used_is_named() {
     let folder = tempfile::tempdir().unwrap();
