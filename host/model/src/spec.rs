@@ -274,24 +274,29 @@ const MIN_MEMORY: u64 = 6 << 20;
 const MAX_GRACE: Duration = Duration::from_secs(3600);
 const MAX_SPEC: usize = 256 << 10;
 
-fn networks(attachments: &[Attachment], refuse: &mut impl FnMut(String, &str)) {
-    let is_name = |name: &str| {
+impl Attachment {
+    /// Whether a network, or a session on it, may be called so.
+    #[must_use]
+    pub fn is_name(name: &str) -> bool {
         (1..=128).contains(&name.len())
             && name.starts_with(|c: char| c.is_ascii_alphanumeric())
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
-    };
+    }
+}
+
+fn networks(attachments: &[Attachment], refuse: &mut impl FnMut(String, &str)) {
     if attachments.is_empty() {
         refuse("network.named".to_owned(), "at least one network; `isolated` is what reaches nothing");
     }
     for (at, attachment) in attachments.iter().enumerate() {
         let field = |part: &str| format!("network.named[{at}].{part}");
-        if !is_name(&attachment.name) {
+        if !Attachment::is_name(&attachment.name) {
             refuse(field("name"), "1 to 128 characters of a-z A-Z 0-9 _ . -, the first a letter or a digit");
         }
         if attachments.iter().take(at).any(|earlier| earlier.name == attachment.name) {
             refuse(field("name"), "given twice");
         }
-        if attachment.aliases.iter().any(|alias| !is_name(alias)) {
+        if attachment.aliases.iter().any(|alias| !Attachment::is_name(alias)) {
             refuse(field("aliases"), "names of 1 to 128 characters of a-z A-Z 0-9 _ . -");
         }
     }

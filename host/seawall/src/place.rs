@@ -87,11 +87,8 @@ impl Host {
             // Without TLS it does not matter whom the system believes, which need not be anybody.
             return Ok(if self.url.scheme() == "http" { builder.tls_certs_only([]) } else { builder });
         };
-        let certificates = Certificate::from_pem_bundle(&read(ca)?).unwrap_or_default();
-        if certificates.is_empty() {
-            let words = format!("{} has no certificate in it (PEM is expected)", ca.display());
-            return Err(Failure::Usage(words));
-        }
+        let certificates =
+            certificates(&read(ca)?).map_err(|why| Failure::Usage(format!("{}: {why}", ca.display())))?;
         Ok(builder.tls_certs_only(certificates))
     }
 }
@@ -104,6 +101,22 @@ pub(crate) fn at(socket: &Path) -> ClientBuilder {
 /// What asks in the clear. It believes nobody's certificate, since none is shown.
 pub(crate) fn plain() -> ClientBuilder {
     builder().tls_certs_only([])
+}
+
+/// What asks with TLS. It believes whom this file vouches for, or else whom the system believes.
+///
+/// # Errors
+/// What is wrong with the file.
+pub(crate) fn secured(ca: Option<&Path>) -> Result<ClientBuilder, String> {
+    let Some(ca) = ca else { return Ok(builder()) };
+    let bytes = read(ca).map_err(|error| crate::exit::chain(&error))?;
+    let certificates = certificates(&bytes).map_err(|why| format!("{}: {why}", ca.display()))?;
+    Ok(builder().tls_certs_only(certificates))
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, &'static str> {
+    let certificates = Certificate::from_pem_bundle(pem).unwrap_or_default();
+    if certificates.is_empty() { Err("there is no certificate in it (PEM is expected)") } else { Ok(certificates) }
 }
 
 fn builder() -> ClientBuilder {

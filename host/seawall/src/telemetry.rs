@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::anyhow;
 use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _,
 };
@@ -49,7 +50,7 @@ pub(crate) type Spanning<S> = Box<dyn Layer<S> + Send + Sync>;
 /// The exporter, and the layer that spans come from. `None` where none is configured. Within the daemon's executor.
 ///
 /// # Errors
-/// The HTTP client cannot be made.
+/// The HTTP client cannot be made, most often since `ca-file` cannot be used.
 pub(crate) fn start<S>(otlp: &Otlp) -> anyhow::Result<Option<(Telemetry, Spanning<S>)>>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
@@ -62,7 +63,12 @@ where
         headers.insert(HeaderName::try_from(name)?, value);
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-    let http = crate::place::plain().default_headers(headers).timeout(otlp.timeout).build()?;
+    let client = if url.starts_with("https:") {
+        crate::place::secured(otlp.ca_file.as_deref()).map_err(|why| anyhow!("telemetry.otlp.ca-file: {why}"))?
+    } else {
+        crate::place::plain()
+    };
+    let http = client.default_headers(headers).timeout(otlp.timeout).build()?;
     let resource = Resource::builder_empty()
         .with_service_name("seawall")
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
@@ -184,6 +190,87 @@ impl SpanExporter for Exporter {
                 }
                 Err(OTelSdkError::InternalFailure(error))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    /// A collector for one request, with a certificate that lies in this file.
+    async fn collector(folder: &Path) -> (u16, PathBuf, tokio::task::JoinHandle<Option<String>>) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let ca = folder.join("ca.pem");
+        std::fs::write(&ca, made.cert.pem()).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.ok()?;
+            let mut stream = TlsAcceptor::from(Arc::new(config)).accept(stream).await.ok()?;
+            let mut head = vec![0; 20];
+            stream.read_exact(&mut head).await.ok()?;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await.ok()?;
+            stream.shutdown().await.ok()?;
+            Some(String::from_utf8_lossy(&head).into_owned())
+        });
+        (port, ca, asked)
+    }
+
+    async fn span_sent_to(port: u16, ca_file: PathBuf) {
+        let endpoint = Some(format!("https://localhost:{port}"));
+        let otlp = Otlp { endpoint, ca_file: Some(ca_file), ..Otlp::default() };
+        let (telemetry, layer) = start(&otlp).unwrap().unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            drop(tracing::debug_span!(target: "seawall", "a piece of work"));
+        });
+        telemetry.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn spans_go_by_tls_to_a_collector_that_its_ca_vouches_for_and_to_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (port, ca, asked) = collector(folder.path()).await;
+        span_sent_to(port, ca).await;
+        assert_eq!(asked.await.unwrap().as_deref(), Some("POST /v1/traces HTTP"));
+
+        let (port, _, asked) = collector(folder.path()).await;
+        let stranger = folder.path().join("stranger.pem");
+        std::fs::write(&stranger, rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem())
+            .unwrap();
+        span_sent_to(port, stranger).await;
+        assert_eq!(asked.await.unwrap(), None, "nobody vouches for it");
+    }
+
+    #[tokio::test]
+    async fn a_ca_that_cannot_be_used_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("text.pem");
+        std::fs::write(&file, "this is no certificate").unwrap();
+        for file in [file, folder.path().join("absent.pem")] {
+            let endpoint = Some("https://localhost:1".to_owned());
+            let otlp = Otlp { endpoint, ca_file: Some(file.clone()), ..Otlp::default() };
+            let refused = start::<tracing_subscriber::Registry>(&otlp).err().unwrap().to_string();
+            assert!(
+                refused.contains("telemetry.otlp.ca-file") && refused.contains(&file.display().to_string()),
+                "{refused}"
+            );
         }
     }
 }

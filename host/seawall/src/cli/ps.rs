@@ -212,7 +212,7 @@ impl Ps {
 }
 
 fn list(sessions: &[Session], now: Timestamp, short: bool) -> String {
-    let header = ["ID", "Name", "Backend", "State", "Health", "Restarts", "Age", "Command"];
+    let header = ["ID", "Name", "Backend", "State", "Health", "Restarts", "Age", "Ports", "Command"];
     let rows = sessions.iter().map(|session| header.iter().map(|field| value(field, session, now, short)).collect());
     table(&header.map(str::to_uppercase).each_ref().map(String::as_str), rows)
 }
@@ -220,6 +220,7 @@ fn list(sessions: &[Session], now: Timestamp, short: bool) -> String {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+    use seawall_model::{Port, Protocol};
 
     use super::super::sessions::tests::session;
     use super::*;
@@ -238,6 +239,8 @@ mod tests {
                 session.state = SessionState::Unknown;
                 session.last_state = Some(SessionState::Running);
                 session.spec.command = vec!["sh".to_owned(), "-c".to_owned(), "echo\n".repeat(30)];
+                let port = |container, host| Port { container, host, address: None, protocol: Protocol::Tcp };
+                session.spec.ports = vec![port(80, Some(8080)), port(443, None)];
             }),
             session(|session| {
                 session.state = SessionState::Stopped;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 use seawall_model::{
-    BackendName, Cpus, HealthCheck, HealthCommand, Mount, Network, Port, Probe, Probes, RestartBudget, RestartPolicy,
-    Secret, Session, SessionName, SessionSpec, SessionState, Signal, Size, Ulimit,
+    BackendName, Cpus, HealthCheck, HealthCommand, LogLimits, Mount, Network, Port, Probe, Probes, RestartBudget,
+    RestartPolicy, Secret, Session, SessionName, SessionSpec, SessionState, Signal, Size, Ulimit,
 };
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use super::attach::Attached;
 use super::probe::probe;
 use super::session_file::{SessionFile, variables};
 use super::sessions::seconds;
-use super::values::{mount, network, port, restart_backoff, restart_budget, tmpfs, ulimit, volume};
+use super::values::{log_option, mount, network, port, restart_backoff, restart_budget, tmpfs, ulimit, volume};
 use super::{Global, printable, say};
 use crate::api::Until;
 use crate::client::{Client, POLL};
@@ -88,8 +88,8 @@ pub(crate) struct Run {
     /// Memory to mount
     #[arg(long, value_name = "TARGET[:SIZE]", value_parser = tmpfs)]
     tmpfs: Vec<Mount>,
-    /// Its network
-    #[arg(long, visible_alias = "net", value_name = "internet|isolated|host", value_parser = network)]
+    /// Its network, or the name of one where the backend has such; in Docker's words bridge and none
+    #[arg(long, visible_alias = "net", value_name = "internet|isolated|host|NAME", value_parser = network)]
     network: Option<Network>,
     /// A port to publish: 8080:80, 127.0.0.1:8080:80/tcp, or 80 for any free port of the host
     #[arg(short, long, value_name = "[[ADDRESS:]HOST:]PORT[/PROTOCOL]", value_parser = port)]
@@ -151,6 +151,9 @@ pub(crate) struct Run {
     /// How many log files are kept
     #[arg(long, value_name = "NUMBER")]
     log_max_files: Option<u32>,
+    /// The same as in max-size=10m,max-file=3
+    #[arg(long, value_name = "OPTION=VALUE", value_parser = log_option, conflicts_with_all = ["log_max_size", "log_max_files"])]
+    log_opt: Vec<LogLimits>,
     /// Give it a terminal
     #[arg(short, long)]
     tty: bool,
@@ -307,8 +310,12 @@ impl Run {
             readiness: self.readiness.or(readiness),
             liveness: self.liveness.or(liveness),
         };
-        spec.logs.max_size = self.log_max_size.or(spec.logs.max_size);
-        spec.logs.max_files = self.log_max_files.or(spec.logs.max_files);
+        let logs = &mut spec.logs;
+        logs.max_size = self.log_max_size.or(logs.max_size);
+        logs.max_files = self.log_max_files.or(logs.max_files);
+        for LogLimits { max_size, max_files } in self.log_opt {
+            (logs.max_size, logs.max_files) = (max_size.or(logs.max_size), max_files.or(logs.max_files));
+        }
         let mut options = pairs("--option", self.option)?
             .into_iter()
             .map(|(key, value)| (key, serde_json::from_str(&value).unwrap_or(serde_json::Value::String(value))))
@@ -423,6 +430,15 @@ mod tests {
              --privileged --option a=[1] --option b=x -- sh -c exit",
         );
         insta::assert_json_snapshot!(spec);
+    }
+
+    #[test]
+    fn a_log_is_bounded_in_docker_s_words_too() {
+        let logs = |line: &str| spec(&format!("-b mock {line}")).logs;
+        let docker = logs("--log-opt max-size=10m --log-opt max-file=3");
+        assert_eq!(docker, logs("--log-max-size 10MiB --log-max-files 3"));
+        let both = ["run", "-b", "mock", "--log-opt", "max-file=3", "--log-max-files", "3"];
+        assert!(Line::try_parse_from(both).is_err_and(|error| error.to_string().contains("--log-max-files")));
     }
 
     #[test]

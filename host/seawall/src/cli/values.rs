@@ -3,7 +3,7 @@
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use seawall_model::{Mount, MountSource, Network, Port, Protocol, RestartBudget, Ulimit};
+use seawall_model::{Attachment, LogLimits, Mount, MountSource, Network, Port, Protocol, RestartBudget, Ulimit};
 
 pub(super) fn ulimit(text: &str) -> Result<Ulimit, String> {
     let refuse = || format!("{text:?} is no limit: write nofile=1024 or nofile=1024:4096");
@@ -76,11 +76,31 @@ pub(super) fn mount(text: &str) -> Result<Mount, String> {
 pub(super) fn network(text: &str) -> Result<Network, String> {
     match text {
         // And as Docker calls them.
-        "internet" | "bridge" => Ok(Network::Internet),
+        "internet" | "bridge" | "default" => Ok(Network::Internet),
         "isolated" | "none" => Ok(Network::Isolated),
         "host" => Ok(Network::Host),
-        _ => Err(format!("{text:?} is no network: write internet, isolated or host")),
+        name if Attachment::is_name(name) => {
+            let network = Attachment { name: name.to_owned(), aliases: Vec::new(), options: serde_json::Map::new() };
+            Ok(Network::Named(vec![network]))
+        }
+        _ => Err(format!("{text:?} is no network: write internet, isolated, host or the name of one")),
     }
+}
+
+/// As Docker's `json-file` and `local` have them.
+pub(super) fn log_option(text: &str) -> Result<LogLimits, String> {
+    let mut limits = LogLimits::default();
+    for option in text.split(',') {
+        match option.split_once('=') {
+            Some(("max-size", size)) => limits.max_size = Some(size.parse()?),
+            Some(("max-file", files)) => {
+                let number = |_| format!("{files:?} is no number of files: write max-file=3");
+                limits.max_files = Some(files.parse().map_err(number)?);
+            }
+            _ => return Err(format!("{option:?} is no option of a log here: write max-size=10m or max-file=3")),
+        }
+    }
+    Ok(limits)
 }
 
 pub(super) fn port(text: &str) -> Result<Port, String> {
@@ -137,7 +157,12 @@ mod tests {
             (port("0").unwrap_err(), "8080:80"),
             (port("80/sctp").unwrap_err(), "8080:80"),
             (port("x:1:2").unwrap_err(), "8080:80"),
-            (network("lan").unwrap_err(), "isolated"),
+            (network("container:web").unwrap_err(), "isolated"),
+            (network("").unwrap_err(), "isolated"),
+            (log_option("max-size=lots").unwrap_err(), "64MiB"),
+            (log_option("max-file=x").unwrap_err(), "max-file=3"),
+            (log_option("labels=a").unwrap_err(), "max-size=10m"),
+            (log_option("").unwrap_err(), "max-size=10m"),
             (restart_backoff("soon").unwrap_err(), "1s..5m"),
             (restart_backoff("1s..").unwrap_err(), "1s..5m"),
             (restart_budget("5").unwrap_err(), "5/10m"),
@@ -161,6 +186,10 @@ mod tests {
         }
         assert_eq!(tmpfs("/t:size=1m"), tmpfs("/t:1MiB"));
         assert_eq!((network("none"), network("bridge")), (Ok(Network::Isolated), Ok(Network::Internet)));
+        let Ok(Network::Named(named)) = network("lan") else { panic!("a name is a network's") };
+        assert_eq!((named.len(), named[0].name.as_str(), named[0].aliases.len()), (1, "lan", 0));
+        let both = LogLimits { max_size: "10MiB".parse().ok(), max_files: Some(3) };
+        assert_eq!(log_option("max-size=10m,max-file=3"), Ok(both));
         for (text, wrong) in [
             ("type=bind,source=/srv", "no target"),
             ("type=bind,target=/t", "no source"),

@@ -106,7 +106,8 @@ impl ConfigFile {
             runtime,
             telemetry: Telemetry {
                 otlp: Otlp {
-                    endpoint: Some("http://127.0.0.1:4318".to_owned()),
+                    endpoint: Some("https://collector.example:4318".to_owned()),
+                    ca_file: path("/etc/seawall/collector-ca.pem"),
                     headers: [("authorization".to_owned(), Secret::new("Bearer TOKEN"))].into(),
                     ..Otlp::default()
                 },

@@ -235,7 +235,7 @@ impl Settings {
             shutdown: given.shutdown.or(file.shutdown).unwrap_or_default(),
             shutdown_deadline: deadline,
             log: Log { filter, format: given.log_format.or(file.log.format).unwrap_or_default() },
-            telemetry: file.telemetry,
+            telemetry: file.telemetry.beside(written.folder_of(&["telemetry", "otlp", "ca-file"])),
             control: file.control,
             journal: file.journal,
             runtime,

@@ -1,6 +1,7 @@
 //! Where the daemon's spans go: the table `[telemetry.otlp]`.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::Url;
@@ -21,9 +22,14 @@ pub(crate) struct Telemetry {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Otlp {
-    /// The collector, as in `http://127.0.0.1:4318`; spans go to `/v1/traces` below it. Default: none, and nothing is sent.
+    /// The collector, as in `http://127.0.0.1:4318` or `https://collector.example:4318`; spans go to `/v1/traces` below it.
+    /// Default: none, and nothing is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) endpoint: Option<String>,
+    /// Whoever vouches for its certificate, in PEM, and nobody else. Default: whom the system believes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String)]
+    pub(crate) ca_file: Option<PathBuf>,
     /// How: `http/protobuf` is what there is. Default `http/protobuf`.
     pub(crate) protocol: Protocol,
     /// Headers of each request, as where a collector wants credentials. Shown nowhere. Default: none.
@@ -41,6 +47,7 @@ impl Default for Otlp {
     fn default() -> Self {
         Self {
             endpoint: None,
+            ca_file: None,
             protocol: Protocol::default(),
             headers: BTreeMap::new(),
             timeout: Duration::from_secs(10),
@@ -66,9 +73,17 @@ impl Telemetry {
         shown
     }
 
+    /// With paths that begin where they were written.
+    pub(super) fn beside(mut self, folder: &Path) -> Self {
+        if let Some(file) = &mut self.otlp.ca_file {
+            *file = folder.join(&*file);
+        }
+        self
+    }
+
     /// Checks what types cannot say: the key at fault, and what it may be.
     pub(super) fn check(&self) -> Result<(), (Vec<&str>, String)> {
-        let Otlp { endpoint, protocol: Protocol::HttpProtobuf, headers, timeout, sample_ratio } = &self.otlp;
+        let Otlp { endpoint, ca_file, protocol: Protocol::HttpProtobuf, headers, timeout, sample_ratio } = &self.otlp;
         let wrong = |key: &'static str, message: String| {
             let message = format!("telemetry.otlp.{key}: {message}");
             Err((vec!["telemetry", "otlp", key], message))
@@ -77,6 +92,11 @@ impl Telemetry {
             && let Err(message) = url(endpoint)
         {
             return wrong("endpoint", message);
+        }
+        if ca_file.is_some()
+            && endpoint.as_deref().and_then(|endpoint| url(endpoint).ok()).is_none_or(|url| url.scheme() != "https")
+        {
+            return wrong("ca-file", "no certificate is shown but by an endpoint with https://".to_owned());
         }
         for (name, value) in headers {
             let good = HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value.reveal()).is_ok();
@@ -97,8 +117,8 @@ impl Telemetry {
 /// Where spans are sent to.
 fn url(endpoint: &str) -> Result<Url, String> {
     let url = Url::parse(endpoint).map_err(|error| format!("{endpoint:?} is no address ({error}): {FORM}"))?;
-    if url.scheme() != "http" {
-        return Err(format!("{endpoint:?} cannot be spoken to, since it is not plain HTTP: {FORM}"));
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("{endpoint:?} cannot be spoken to, since it is not HTTP: {FORM}"));
     }
     let bare =
         url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
@@ -108,8 +128,7 @@ fn url(endpoint: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-const FORM: &str =
-    "write http://127.0.0.1:4318, a collector on this machine or in its network, which may pass spans on by TLS";
+const FORM: &str = "write http://127.0.0.1:4318 or https://collector.example:4318";
 
 impl Otlp {
     /// The address that spans are sent to, if there is one.
@@ -124,7 +143,7 @@ mod tests {
     use super::super::settings::tests::settings;
 
     #[test]
-    fn an_endpoint_is_plain_http_and_every_mistake_has_its_place() {
+    fn an_endpoint_is_http_and_every_mistake_has_its_place() {
         let good = "[telemetry.otlp]\nendpoint = \"http://localhost:4318/\"\nheaders = { authorization = \"Bearer x\" }\n\
                     protocol = \"http/protobuf\"\ntimeout = \"2s\"\nsample-ratio = 0.25";
         let read = settings(good).unwrap();
@@ -132,9 +151,14 @@ mod tests {
         let shown = read.effective_text().unwrap();
         assert!(shown.contains("[redacted]") && !shown.contains("Bearer"), "{shown}");
         assert_eq!(settings("").unwrap().telemetry.otlp.traces(), None);
+        let secured = settings("[telemetry.otlp]\nendpoint = \"https://c:4318\"\nca-file = \"ca.pem\"").unwrap();
+        assert_eq!(secured.telemetry.otlp.traces().as_deref(), Some("https://c:4318/v1/traces"));
+        assert!(secured.telemetry.otlp.ca_file.unwrap().is_absolute(), "it lies beside the file that names it");
         for (wrong, words) in [
-            ("endpoint = \"https://collector:4318\"", "not plain HTTP"),
-            ("endpoint = \"localhost:4318\"", "not plain HTTP"),
+            ("endpoint = \"grpc://collector:4318\"", "not HTTP"),
+            ("endpoint = \"localhost:4318\"", "not HTTP"),
+            ("ca-file = \"ca.pem\"", "https://"),
+            ("ca-file = \"ca.pem\"\nendpoint = \"http://collector\"", "https://"),
             ("endpoint = \"collector\"", "no address"),
             ("endpoint = \"http://collector:4318?x\"", "more or less"),
             ("endpoint = \"http://me:secret@collector\"", "more or less"),
