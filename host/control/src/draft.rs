@@ -27,6 +27,14 @@ pub(crate) struct Marks {
     pub(crate) signalled: bool,
     /// How the last signal that a user had sent fared.
     pub(crate) sent: Option<Result<(), Arc<Error>>>,
+    /// A user waits for it to be frozen (`true`), or to run on.
+    pub(crate) freeze: Option<bool>,
+    /// How the last of these fared.
+    pub(crate) frozen: Option<Result<(), Arc<Error>>>,
+    /// It is paused, is to end, and cannot be made to run on: only KILL is left.
+    pub(crate) stuck: bool,
+    /// How often it was paused.
+    pub(crate) pauses: u32,
     /// When KILL was last sent.
     pub(crate) killed_at: Option<Timestamp>,
     /// The grace that was asked for with a stop that could not begin at once.

@@ -37,6 +37,10 @@ kinds! {
     SessionStopping = "session.stopping",
     /// A signal was sent to it that does not ask it to end.
     SessionSignalled = "session.signalled",
+    /// It stands still, as it was asked to or as somebody had its engine do.
+    SessionPaused = "session.paused",
+    /// It runs on.
+    SessionUnpaused = "session.unpaused",
     /// It ended with 0, or was asked to.
     SessionStopped = "session.stopped",
     /// It ended in another way, or could not be made.

@@ -52,6 +52,7 @@ mod lost;
 mod observe;
 mod once;
 mod orphans;
+mod pause;
 mod plan;
 mod policy;
 mod probe;
@@ -69,6 +70,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod usage;
 mod why;
 mod worker;
 
@@ -89,4 +91,5 @@ pub use retention::RetentionConfig;
 pub use shutdown::Shutdown;
 pub use state::Glance;
 pub use summary::{BackendCondition, Overview, Phase, Summary};
+pub use usage::{Sample, SessionUsage, Unmeasured};
 pub use why::{KnownBackend, LastError, LastProbe, Observed, OpenAct, ProbeResult, Restart, Retry, Why, WhyBackend};

@@ -21,7 +21,7 @@ pub(crate) fn is_news(session: &crate::state::Cell, status: &Status) -> bool {
     let same_handle = status.handle.is_none() || status.handle == record.handle;
     let settled = !matches!(session.intent.as_ref().map(|intent| intent.act), Some(Act::Create | Act::Start));
     let certain = !marks.missing && !marks.look && marks.doubt.is_none();
-    let same_health = marks.told == status.health && record.health == merged(marks);
+    let same_health = marks.told == status.health && record.health == merged(record.state, marks);
     !(same_state && same_handle && settled && certain && same_health)
 }
 
@@ -54,9 +54,8 @@ pub(crate) fn observed(session: &mut Draft, status: &Status, context: &Context<'
             let first = session.record.started_at.is_none();
             let started_at = status.started_at.map(|at| plausible(at, session, context));
             session.record.started_at = session.record.started_at.or(started_at).or(Some(context.now));
-            let paused = status.state == State::Paused;
-            became(session, if paused { SessionState::Paused } else { SessionState::Running });
             if first {
+                became(session, SessionState::Running);
                 let message = format!("incarnation {} runs", session.record.incarnation);
                 tell(session, Kind::SessionStarted, message, context);
                 let beginning = beginning(&session.record.spec, context.engine_checks);
@@ -65,7 +64,7 @@ pub(crate) fn observed(session: &mut Draft, status: &Status, context: &Context<'
                 session.marks.probed = beginning.health;
             }
             session.marks.told = status.health;
-            health(session, context);
+            frozen(session, status.state == State::Paused, context);
             settle(session, |act| matches!(act, Act::Create | Act::Start));
         }
         State::Exited | State::Dead => {
@@ -75,6 +74,20 @@ pub(crate) fn observed(session: &mut Draft, status: &Status, context: &Context<'
             ended(session, status.exit.clone().unwrap_or_default(), context);
         }
     }
+}
+
+/// Takes in that one which runs stands still, or does not.
+pub(crate) fn frozen(session: &mut Draft, paused: bool, context: &Context<'_>) {
+    let before = session.record.state;
+    became(session, if paused { SessionState::Paused } else { SessionState::Running });
+    if paused && before != SessionState::Paused {
+        session.marks.stuck = false;
+        session.marks.pauses = session.marks.pauses.wrapping_add(1);
+        tell(session, Kind::SessionPaused, "its processes stand still".to_owned(), context);
+    } else if !paused && before == SessionState::Paused {
+        tell(session, Kind::SessionUnpaused, "it runs on".to_owned(), context);
+    }
+    health(session, context);
 }
 
 /// Takes in that the workload is certainly not there any more (confirmed by a complete listing).
@@ -224,9 +237,10 @@ pub(crate) fn probed(session: &mut Draft, verdict: &Verdict, context: &Context<'
     health(session, context);
 }
 
-/// The worse of what the backend tells and what the host found out.
-fn merged(marks: &Marks) -> Health {
+/// The worse of what the backend tells and what the host found out. Of one that is paused nobody can tell.
+fn merged(state: SessionState, marks: &Marks) -> Health {
     match (marks.told, marks.probed) {
+        _ if state == SessionState::Paused => Health::Unknown,
         (told, None) => told,
         (Health::Unhealthy, _) | (_, Some(Health::Unhealthy)) => Health::Unhealthy,
         (Health::Unknown, _) => Health::Unknown,
@@ -236,8 +250,12 @@ fn merged(marks: &Marks) -> Health {
 }
 
 fn health(session: &mut Draft, context: &Context<'_>) {
-    let health = merged(&session.marks);
+    let health = merged(session.record.state, &session.marks);
     let before = std::mem::replace(&mut session.record.health, health);
+    if session.record.state == SessionState::Paused {
+        // What was wrong with it is so again when it runs on.
+        return;
+    }
     if health != Health::Unhealthy {
         session.marks.fault = None;
         session.record.reason = None;

@@ -7,11 +7,11 @@
 //!              created     start
 //!              restarting  wait for the backoff, then the next incarnation
 //!              running     rest; unhealthy and to be started again, or a restart was asked for: as if wanted stopped;
-//!                          a user's signal: send it
+//!                          a user's signal: send it; to be paused, or to run on: see to that
 //!   stopped    pending     remove what an open create may have made, then `stopped`
 //!              created     remove, then `stopped`
 //!              restarting  `stopped`
-//!              running     signal; KILL at the end of the grace
+//!              running     signal, and let run on if paused; KILL at the end of the grace
 //!   either     stopped ... it removes itself: once nobody reads its log any more, as if wanted removed
 //!   removed    any         remove by force (or, with the glass broken, by the host's own hand), then forget
 //! ```
@@ -51,6 +51,10 @@ pub(crate) enum Action {
     },
     /// Send a signal that belongs to the open act.
     Signal(Signal),
+    /// Freeze it.
+    Pause,
+    /// Let it run on.
+    Unpause,
     /// Remove the workload of this incarnation.
     Remove(Incarnation),
     /// Remove every workload of the session without the plugin.
@@ -107,7 +111,11 @@ fn wanted_running(session: &Draft, context: &Context<'_>) -> Action {
         SessionState::Running | SessionState::Paused => match session.open() {
             Some(Act::Signal { signal }) => Action::Signal(signal),
             _ if is_to_be_replaced(session, context) => stop(session, context),
-            _ => Action::Rest,
+            _ => match session.marks.freeze {
+                Some(true) => Action::Pause,
+                Some(false) => Action::Unpause,
+                None => Action::Rest,
+            },
         },
         // What is shown, never what is recorded.
         SessionState::Unknown => Action::Rest,
@@ -115,9 +123,11 @@ fn wanted_running(session: &Draft, context: &Context<'_>) -> Action {
     }
 }
 
-/// It is ended to be started again, since that was asked for or since it is unhealthy; never if nothing would start it.
+/// It is ended to be started again, since that was asked for or since it is unhealthy; never if nothing would start it,
+/// and not for its health while it is paused.
 fn is_to_be_replaced(session: &Draft, context: &Context<'_>) -> bool {
-    let faulty = session.marks.fault.as_ref().is_some_and(|fault| fault.restart);
+    let runs = session.record.state == SessionState::Running;
+    let faulty = runs && session.marks.fault.as_ref().is_some_and(|fault| fault.restart);
     session.restarts() || session.ends_unhealthy() || (faulty && session.comes_back(context))
 }
 
@@ -164,6 +174,10 @@ fn stop(session: &Draft, context: &Context<'_>) -> Action {
         // The clock was put back since: the grace begins again.
         Some((signal, Some(kill_at))) if session.since() > context.now => {
             Action::BeginStop { signal, kill_at: context.now + kill_at.since(session.since()) }
+        }
+        // What is frozen cannot end: the signal waits for it to run on.
+        Some(_) if session.marks.signalled && session.record.state == SessionState::Paused && !session.marks.stuck => {
+            Action::Unpause
         }
         Some((_, kill_at)) if session.marks.signalled => kill_at.map_or(Action::Rest, Action::WaitUntil),
         Some((signal, _)) => Action::Signal(signal),

@@ -248,12 +248,17 @@ async fn probe(backend: Arc<Backend>, entry: Arc<Entry>, incarnation: Incarnatio
     if state != SessionState::Running {
         return answer(Some(Outcome::Unknown(format!("it was not asked, since the session is {state}"))));
     }
+    let pauses = entry.with(|cell| cell.marks.pauses);
     let key = key(&record);
     let outcome = tokio::select! {
         outcome = ask(&backend.driver, &key, &record.spec, secrets.as_ref(), &question) => Some(outcome),
         () = over(&entry, incarnation) => None,
     };
-    answer(outcome)
+    let stood_still = entry.with(|cell| cell.marks.pauses != pauses || cell.marks.freeze.is_some());
+    answer(outcome.map(|outcome| match outcome {
+        Outcome::Failed(_) if stood_still => Outcome::Unknown("it was paused meanwhile".to_owned()),
+        other => other,
+    }))
 }
 
 /// Ends when this incarnation is not to be asked any more.

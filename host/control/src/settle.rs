@@ -10,7 +10,7 @@ use seawall_store::Act;
 
 use crate::draft::{Context, Draft};
 use crate::events::Kind;
-use crate::observe::{observed, tell};
+use crate::observe::{frozen, observed, tell};
 use crate::plan::{Action, plan};
 
 /// What a worker does next.
@@ -41,6 +41,10 @@ pub(crate) enum Call {
     Start,
     /// `signal`.
     Signal(Signal),
+    /// `pause`.
+    Pause,
+    /// `unpause`.
+    Unpause,
     /// `remove`, by force.
     Remove(Incarnation),
     /// `expunge`: the host's own hand, not the plugin.
@@ -55,6 +59,8 @@ impl Call {
             Self::Create => "create",
             Self::Start => "start",
             Self::Signal(_) => "signal",
+            Self::Pause => "pause",
+            Self::Unpause => "unpause",
             Self::Remove(_) => "remove",
             Self::Expunge => "expunge",
         }
@@ -99,6 +105,8 @@ pub(crate) fn advance(session: &mut Draft, context: &Context<'_>) -> Step {
                 return Step::Call(Call::Start);
             }
             Action::Signal(signal) => return Step::Call(Call::Signal(signal)),
+            Action::Pause => return Step::Call(Call::Pause),
+            Action::Unpause => return Step::Call(Call::Unpause),
             Action::Remove(incarnation) => {
                 session.intend(incarnation, Act::Remove, context.now);
                 return Step::Call(Call::Remove(incarnation));
@@ -148,6 +156,18 @@ pub(crate) fn settle(session: &mut Draft, call: &Call, outcome: Outcome, context
         && session.open() == Some(Act::Signal { signal: *signal })
     {
         sent(session, *signal, answer.map(|_| ()), context);
+        return;
+    }
+    if let Call::Pause | Call::Unpause = call
+        && session.marks.freeze == Some(*call == Call::Pause)
+    {
+        // Whoever asked is told how it went, and asks again.
+        session.marks.freeze = None;
+        if answer.is_ok() {
+            frozen(session, *call == Call::Pause, context);
+        }
+        session.marks.frozen = Some(answer.map(|_| ()).map_err(Arc::new));
+        succeeded(session);
         return;
     }
     match answer {
@@ -214,6 +234,10 @@ fn answered(session: &mut Draft, call: &Call, status: Option<&Status>, context: 
             session.marks.looks = 0;
             succeeded(session);
         }
+        (Call::Pause | Call::Unpause, _) => {
+            frozen(session, *call == Call::Pause, context);
+            succeeded(session);
+        }
         (Call::Expunge, _) => {
             session.marks.gone = true;
             session.intent = None;
@@ -248,8 +272,13 @@ fn failed(session: &mut Draft, call: &Call, error: &Error, context: &Context<'_>
         // What a create does not find is what the spec names: an image, a program.
         Call::Create => error.is_permanent() || matches!(error, Error::NotFound(_)),
         Call::Start => error.is_permanent(),
-        Call::Look | Call::Signal(_) | Call::Remove(_) | Call::Expunge => false,
+        Call::Look | Call::Signal(_) | Call::Pause | Call::Unpause | Call::Remove(_) | Call::Expunge => false,
     };
+    if *call == Call::Unpause && (error.is_permanent() || matches!(error, Error::Conflict { .. } | Error::NotFound(_)))
+    {
+        session.marks.stuck = true;
+        return;
+    }
     if never {
         refused(session, call, error, context);
         return;

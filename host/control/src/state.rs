@@ -256,7 +256,7 @@ impl Cell {
             state,
             last_state: unknown.then_some(record.state),
             health: if unknown { Health::Unknown } else { record.health },
-            ready: record.ready,
+            ready: record.ready && record.state != SessionState::Paused,
             exit: record.exit.clone(),
             incarnation: record.incarnation,
             restarts: record.restarts,

@@ -50,7 +50,7 @@ impl Turns {
     fn queue(&self, call: &Call) -> Option<&Semaphore> {
         match call {
             Call::Create | Call::Start => Some(&self.beginning),
-            Call::Look | Call::Signal(_) | Call::Remove(_) => Some(&self.ending),
+            Call::Look | Call::Signal(_) | Call::Pause | Call::Unpause | Call::Remove(_) => Some(&self.ending),
             // It goes round the bulkhead.
             Call::Expunge => None,
         }

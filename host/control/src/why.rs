@@ -338,8 +338,11 @@ fn summary(why: &Why, queued: bool) -> String {
             (Some(exit), None) => format!("it is {state}: {exit}"),
             (None, None) => format!("it is {state}"),
         },
-        (state @ (SessionState::Running | SessionState::Paused), Desired::Running) => match reason {
-            Some(reason) => format!("it is {state}, and unhealthy: {reason}"),
+        (SessionState::Paused, Desired::Running) => {
+            "it is paused: `seawall unpause` lets it run on, and until then no probe of it counts".to_owned()
+        }
+        (SessionState::Running, Desired::Running) => match reason {
+            Some(reason) => format!("it is running, and unhealthy: {reason}"),
             None => "it runs, as it is wanted to".to_owned(),
         },
         (state, _) if queued => {

@@ -254,6 +254,8 @@ impl Worker {
             }
             Call::Start => call("start", driver.start(&key)).await.map(Some),
             Call::Signal(signal) => call("signal", driver.signal(&key, *signal)).await.map(|()| None),
+            Call::Pause => call("pause.pause", driver.pause(&key)).await.map(|()| None),
+            Call::Unpause => call("pause.unpause", driver.unpause(&key)).await.map(|()| None),
             Call::Remove(incarnation) => {
                 // Of a pending session the recorded handle is that of the incarnation before.
                 let previous = *incarnation != record.incarnation;

@@ -13,6 +13,7 @@
 //! | `log/`    | supervisor            | output, as records                                                        |
 //! | `work/`   | daemon, at create     | the private working directory; belongs to the session's user              |
 //! | `trouble` | supervisor            | its standard error: empty unless it failed                                |
+//! | `paused`  | daemon                | there while its control group is, or is about to be, frozen               |
 //!
 //! What tells the state of a session: with `exit`, it ended. Without it and with `begun`, it runs while the lock is held
 //! and is lost when the lock is free. (`begun` must be looked at first, then the lock, then `exit`.) Without `begun` it
@@ -69,5 +70,7 @@ impl RunDir {
         work,
         /// The supervisor's standard error.
         trouble,
+        /// It may be frozen.
+        paused,
     }
 }

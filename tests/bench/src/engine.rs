@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use seawall_backend::ExecutionBackend as _;
 use seawall_model::{Key, SessionId, SessionName, SessionSpec};
+use seawall_runtime::WasmBackend;
 use seawall_testing::daemon::{Home, seawall_binary};
 use seawall_testing::docker::{Engine, NoEngine};
 use seawall_testing::http;
@@ -13,11 +14,11 @@ use serde_json::json;
 use crate::guest::Host;
 use crate::measure::{Report, Times};
 
-const CONTAINERS: usize = 100;
+pub(crate) const CONTAINERS: usize = 100;
 const SWEEPS: usize = 100;
 const RUNS: usize = 15;
 
-fn start(report: &mut Report, what: &str) -> Result<Option<Engine>> {
+pub(crate) fn start(report: &mut Report, what: &str) -> Result<Option<Engine>> {
     match Engine::start() {
         Ok(engine) => Ok(Some(engine)),
         Err(NoEngine::Skipped(why)) => {
@@ -33,19 +34,7 @@ pub(crate) async fn sweep(report: &mut Report) -> Result<()> {
     let Some(engine) = start(report, "a sweep of a real engine")? else { return Ok(()) };
     let host = Host::new().await?;
     let backend = host.load("docker", json!({"docker": {"host": engine.host()}}), json!({})).await?;
-    let mut spec = SessionSpec::new("docker".parse().context("a backend")?);
-    spec.image = Some("busybox".to_owned());
-    spec.command = vec!["sleep".to_owned(), "100000".to_owned()];
-    let mut keys = Vec::new();
-    for number in 0..CONTAINERS {
-        let session: SessionId = format!("{number:016x}").parse().context("a session id")?;
-        let name: SessionName = format!("s{number}-").parse().context("a name")?;
-        let mut key = Key { session, incarnation: 1, handle: None };
-        key.handle = backend.create(&key, &name, &spec).await.context("create")?.handle;
-        backend.start(&key).await.context("start")?;
-        keys.push(key);
-    }
-
+    let keys = containers(&backend).await?;
     let (mut ours, mut theirs) = (Times::default(), Times::default());
     for _ in 0..SWEEPS {
         let began = Instant::now();
@@ -61,6 +50,23 @@ pub(crate) async fn sweep(report: &mut Report) -> Result<()> {
     drop(backend);
     host.close().await;
     Ok(())
+}
+
+/// Has a backend make and start [`CONTAINERS`] sessions.
+pub(crate) async fn containers(backend: &WasmBackend) -> Result<Vec<Key>> {
+    let mut spec = SessionSpec::new("docker".parse().context("a backend")?);
+    spec.image = Some("busybox".to_owned());
+    spec.command = vec!["sleep".to_owned(), "100000".to_owned()];
+    let mut keys = Vec::new();
+    for number in 0..CONTAINERS {
+        let session: SessionId = format!("{number:016x}").parse().context("a session id")?;
+        let name: SessionName = format!("s{number}-").parse().context("a name")?;
+        let mut key = Key { session, incarnation: 1, handle: None };
+        key.handle = backend.create(&key, &name, &spec).await.context("create")?.handle;
+        backend.start(&key).await.context("start")?;
+        keys.push(key);
+    }
+    Ok(keys)
 }
 
 /// From the command line until the container runs.

@@ -17,6 +17,7 @@ mod metrics;
 mod neighbours;
 mod reconcile;
 mod recorded;
+mod usage;
 
 use std::path::Path;
 
@@ -62,6 +63,9 @@ fn main() -> Result<()> {
     }
     if wanted("sweep") {
         runtime.block_on(engine::sweep(&mut report)).context("measure a sweep")?;
+    }
+    if wanted("stats") {
+        runtime.block_on(usage::measure(&mut report)).context("measure `stats`")?;
     }
     if wanted("run") {
         engine::run(&mut report).context("measure `seawall run`")?;

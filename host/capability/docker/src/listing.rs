@@ -148,12 +148,17 @@ impl Healths {
 
 impl Inner {
     async fn rows(&self, client: &Arc<Client>, health: Option<&str>) -> Result<bytes::Bytes, Error> {
+        self.listed(client, true, health).await
+    }
+
+    /// With `all`, those that do not run as well.
+    async fn listed(&self, client: &Arc<Client>, all: bool, health: Option<&str>) -> Result<bytes::Bytes, Error> {
         let mut filters = serde_json::json!({"label": self.namespace.filters()});
         if let (Some(health), Some(filters)) = (health, filters.as_object_mut()) {
             filters.insert("health".to_owned(), serde_json::json!([health]));
         }
         let query = percent_encode(&filters.to_string());
-        let path = format!("{}/containers/json?all=1&filters={query}", client.prefix());
+        let path = format!("{}/containers/json?all={}&filters={query}", client.prefix(), u8::from(all));
         let answer = async { wire::get(&client.endpoint, &path).await?.bytes().await };
         answer.await.map_err(|error| self.connection.failed(client, "list containers", &error))
     }
@@ -224,32 +229,12 @@ impl Inner {
     }
 
     pub(crate) async fn inspect(&self, keys: &[Key]) -> Result<Vec<Found>, Error> {
-        if keys.len() > PAGE {
-            return Err(Error::invalid("keys", format!("{} at once; at most {PAGE}", keys.len())));
-        }
-        let ids = keys.iter().map(identity::handle).collect::<Result<Vec<_>, _>>()?;
+        let ids = handles(keys)?;
         let client = self.connection.client().await?;
         let bytes = self.rows(&client, None).await?;
-        // An id tells them apart already.
-        let copies = if ids.iter().all(Option::is_some) { Copies::default() } else { self.copies(&client).await? };
+        let copies = self.copies_unless_known(&client, &ids).await?;
         let rows = decode(&bytes).map_err(|error| self.connection.failed(&client, "list containers", &error))?;
-
-        let mut ours = HashMap::with_capacity(rows.len());
-        for row in &rows {
-            if let Some(workload) = self.namespace.parse(&row.stamp())
-                && !copies.has(row.image.as_deref(), workload)
-            {
-                ours.insert(workload, row);
-            }
-        }
-        let mut asked = Vec::with_capacity(keys.len());
-        for (position, (key, id)) in keys.iter().zip(ids).enumerate() {
-            if let Some(row) = ours.get(&(key.session.as_str(), key.incarnation))
-                && id.is_none_or(|id| id == row.id)
-            {
-                asked.push((position, *row));
-            }
-        }
+        let asked = self.asked(&rows, &copies, keys, &ids);
         let statuses = self.statuses(&client, &asked).await?;
         let found = statuses.into_iter().map(|(position, mut status)| {
             // What the caller gave us need not travel back, and a listing's seconds say less than what `create` said.
@@ -262,6 +247,45 @@ impl Inner {
             Found { position, status }
         });
         Ok(found.collect())
+    }
+
+    /// Position and id of those that run, frozen ones too.
+    pub(crate) async fn running(&self, client: &Arc<Client>, keys: &[Key]) -> Result<Vec<(usize, String)>, Error> {
+        let ids = handles(keys)?;
+        let bytes = self.listed(client, false, None).await?;
+        let copies = self.copies_unless_known(client, &ids).await?;
+        let rows = decode(&bytes).map_err(|error| self.connection.failed(client, "list containers", &error))?;
+        let asked = self.asked(&rows, &copies, keys, &ids).into_iter();
+        let running = asked.filter(|(_, row)| matches!(row.state(), State::Running | State::Paused));
+        Ok(running.map(|(position, row)| (position, row.id.clone().into_owned())).collect())
+    }
+
+    /// An id tells them apart already.
+    async fn copies_unless_known(&self, client: &Arc<Client>, ids: &[Option<&str>]) -> Result<Copies, Error> {
+        if ids.iter().all(Option::is_some) { Ok(Copies::default()) } else { self.copies(client).await }
+    }
+
+    /// The rows of these keys, each with the position of its key.
+    fn asked<'a>(
+        &self,
+        rows: &'a [Row<'a>],
+        copies: &Copies,
+        keys: &[Key],
+        ids: &[Option<&str>],
+    ) -> Vec<(usize, &'a Row<'a>)> {
+        let mut ours = HashMap::with_capacity(rows.len());
+        for row in rows {
+            if let Some(workload) = self.namespace.parse(&row.stamp())
+                && !copies.has(row.image.as_deref(), workload)
+            {
+                ours.insert(workload, row);
+            }
+        }
+        let asked = keys.iter().zip(ids).enumerate().filter_map(|(position, (key, id))| {
+            let row = ours.get(&(key.session.as_str(), key.incarnation))?;
+            id.is_none_or(|id| id == row.id).then_some((position, *row))
+        });
+        asked.collect()
     }
 
     /// Incarnation and id of every container of a session, ended ones too.
@@ -298,6 +322,14 @@ impl Inner {
         }
         Ok(Page { workloads, next })
     }
+}
+
+/// The Engine's ids of a batch, as far as they are known.
+fn handles(keys: &[Key]) -> Result<Vec<Option<&str>>, Error> {
+    if keys.len() > PAGE {
+        return Err(Error::invalid("keys", format!("{} at once; at most {PAGE}", keys.len())));
+    }
+    keys.iter().map(identity::handle).collect()
 }
 
 /// Every byte that is not a letter or digit, for the value of a query.

@@ -12,7 +12,7 @@ use crate::runs::{self, Phase};
 use bytes::Bytes;
 use futures_util::stream::try_unfold;
 use seawall_backend::{Error, ExecEvent, Execution, LogChunk, Source};
-use seawall_model::{CommandEnd, ExecOptions, Key};
+use seawall_model::{CommandEnd, ExecOptions, Key, State};
 use seawall_supervisor::log::Stream;
 use seawall_supervisor::protocol::{self, MAX_MESSAGE, Reply, Request};
 
@@ -31,10 +31,16 @@ impl Process {
         let has = Has { stdin: options.stdin, terminal: options.tty, signals: true };
         let plain = options.interactive().is_none();
         let not_running = format!("session {} does not run", key.session);
+        let paused = format!("session {} is paused", key.session);
         let (stream, received) = self
             .blocking(move |inner| {
                 let unreadable = |error| runs::unreadable(run.dir.path(), &error);
-                let Phase::Running(Some(_)) = inner.settle(&run)?.0 else { return Err(Error::conflict(not_running)) };
+                let (Phase::Running(Some(_)), status) = inner.settle(&run)? else {
+                    return Err(Error::conflict(not_running));
+                };
+                if status.state == State::Paused {
+                    return Err(Error::conflict(format!("{paused}: unpause it first")));
+                }
                 let program = run.program().map_err(unreadable)?;
                 let command = inner.granted.check_command(&options, &program, &inner.scope)?;
                 let request = Request::Run(Box::new(command));

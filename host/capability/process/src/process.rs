@@ -20,6 +20,7 @@ use tokio::io::AsyncReadExt;
 use crate::cgroups::Machine;
 use crate::check::Granted;
 use crate::client::{self, Refused};
+use crate::pause::is_frozen;
 use crate::runs::{self, Phase, Run};
 use crate::{HostInfo, ProcessGrant, Program, follow};
 
@@ -381,13 +382,17 @@ impl Process {
 }
 
 impl Inner {
-    fn find(&self, session: &SessionId, incarnation: Incarnation) -> Result<Option<Run>, Error> {
+    pub(crate) fn find(&self, session: &SessionId, incarnation: Incarnation) -> Result<Option<Run>, Error> {
         runs::find(&self.scope, session, incarnation).map_err(|error| runs::unreadable(&self.scope.runs, &error))
     }
 
     pub(crate) fn settle(&self, run: &Run) -> Result<(Phase, Status), Error> {
-        let phase = run.settle().map_err(|error| runs::unreadable(run.dir.path(), &error))?;
-        let status = run.status(&phase);
+        let unreadable = |error| runs::unreadable(run.dir.path(), &error);
+        let phase = run.settle().map_err(unreadable)?;
+        let mut status = run.status(&phase);
+        if status.state == State::Running && is_frozen(run).map_err(unreadable)? {
+            (status.state, status.health) = (State::Paused, Health::Unknown);
+        }
         Ok((phase, status))
     }
 

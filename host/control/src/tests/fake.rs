@@ -11,8 +11,8 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use seawall_backend::{Error, ExecEvent, Execution, ExecutionBackend, Info, Interface, LogStream};
 use seawall_model::{
-    CheckResult, CommandEnd, ExecOptions, Exit, Found, Health, Incarnation, Inspection, Key, LogOptions, Page, Report,
-    SessionId, SessionName, SessionSpec, Signal, State, Status, Timestamp, Workload,
+    CheckResult, CommandEnd, Endpoint, ExecOptions, Exit, Found, Health, Incarnation, Inspection, Key, LogOptions,
+    Measurement, Page, Report, SessionId, SessionName, SessionSpec, Signal, State, Status, Timestamp, Usage, Workload,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -59,6 +59,8 @@ struct Made {
     /// It ends by itself so long after its start.
     ends: Option<(Duration, Exit)>,
     ignores_term: bool,
+    /// Was sent while it was paused.
+    pending: Option<Signal>,
     says_started_at: Option<Timestamp>,
 }
 
@@ -225,6 +227,7 @@ impl Fake {
             started: Some(Instant::now()),
             ends: None,
             ignores_term: false,
+            pending: None,
             says_started_at: None,
         };
         self.world().made.insert((session.clone(), incarnation), made);
@@ -304,6 +307,21 @@ impl Fake {
         }
     }
 
+    async fn freeze(&self, function: &'static str, key: &Key, frozen: bool) -> Result<(), Error> {
+        self.change(function, |world| {
+            let made = world.made.get_mut(&(key.session.clone(), key.incarnation));
+            made.ok_or_else(|| Error::NotFound("no such workload".to_owned()))?.freeze(frozen)
+        })
+        .await
+    }
+
+    /// It is frozen, or not, as if by `docker pause`.
+    pub(super) fn freeze_by_hand(&self, session: &SessionId, frozen: bool) {
+        let mut world = self.world();
+        let of = world.made.iter_mut().filter(|((id, _), _)| id == session);
+        of.for_each(|(_, made)| made.freeze(frozen).unwrap());
+    }
+
     /// A call that changes something.
     async fn change<T>(
         &self,
@@ -335,7 +353,7 @@ impl World {
     fn make(&mut self, place: (SessionId, Incarnation)) {
         let Plans { ends, ignores_term, started_at: says_started_at } = self.next.clone();
         let (state, health, exit, started) = (State::Created, Health::Healthy, None, None);
-        let made = Made { state, exit, health, started, ends, ignores_term, says_started_at };
+        let made = Made { state, exit, health, started, ends, ignores_term, pending: None, says_started_at };
         self.made.insert(place, made);
     }
 }
@@ -348,6 +366,34 @@ impl Made {
             self.state = State::Exited;
             self.exit = Some(exit.clone());
         }
+    }
+
+    /// As the kernel does it: what is frozen gets its signals once it runs on, KILL apart.
+    fn signal(&mut self, signal: Signal) {
+        if self.state == State::Paused && signal != Signal::KILL {
+            self.pending = Some(signal);
+        } else if matches!(self.state, State::Running | State::Paused)
+            && signal != Signal::HUP
+            && (signal == Signal::KILL || !self.ignores_term)
+        {
+            self.state = State::Exited;
+            self.exit = Some(Exit { signal: Some(signal.number()), ..Exit::default() });
+        }
+    }
+
+    fn freeze(&mut self, frozen: bool) -> Result<(), Error> {
+        self.age();
+        match (self.state, frozen) {
+            (State::Running | State::Paused, true) => self.state = State::Paused,
+            (State::Running | State::Paused, false) => {
+                self.state = State::Running;
+                if let Some(signal) = self.pending.take() {
+                    self.signal(signal);
+                }
+            }
+            _ => return Err(Error::conflict("it does not run")),
+        }
+        Ok(())
     }
 
     fn status(&mut self, key: (&SessionId, Incarnation)) -> Status {
@@ -416,13 +462,8 @@ impl ExecutionBackend for Fake {
         self.change("signal", |world| {
             world.signals.push((Instant::now(), signal));
             let place = (key.session.clone(), key.incarnation);
-            if let Some(made) = world.made.get_mut(&place)
-                && matches!(made.state, State::Running | State::Paused)
-                && signal != Signal::HUP
-                && (signal == Signal::KILL || !made.ignores_term)
-            {
-                made.state = State::Exited;
-                made.exit = Some(Exit { signal: Some(signal.number()), ..Exit::default() });
+            if let Some(made) = world.made.get_mut(&place) {
+                made.signal(signal);
             }
             Ok(())
         })
@@ -536,6 +577,44 @@ impl ExecutionBackend for Fake {
         };
         Self::leave(chaos).await?;
         Ok(Execution::deaf(Box::pin(futures_util::stream::once(async move { Ok(ExecEvent::Ended(end)) }))))
+    }
+
+    async fn pause(&self, key: &Key) -> Result<(), Error> {
+        self.freeze("pause", key, true).await
+    }
+
+    async fn unpause(&self, key: &Key) -> Result<(), Error> {
+        self.freeze("unpause", key, false).await
+    }
+
+    async fn stats(&self, keys: &[Key]) -> Result<Vec<Measurement>, Error> {
+        let chaos = self.enter("stats").await?;
+        let measured = {
+            let world = self.world();
+            let runs = |key: &Key| {
+                let made = world.made.get(&(key.session.clone(), key.incarnation));
+                made.is_some_and(|made| matches!(made.state, State::Running | State::Paused))
+            };
+            let running = keys.iter().enumerate().filter(|(_, key)| runs(key));
+            let usage = |position: usize| Usage {
+                at: Timestamp::from_millis(1),
+                cpu_time: Some(position as u64),
+                memory: None,
+                memory_limit: None,
+                processes: None,
+                processes_limit: None,
+                network: None,
+                disk: None,
+            };
+            running.map(|(position, _)| Measurement { position, usage: usage(position) }).collect()
+        };
+        Self::leave(chaos).await?;
+        Ok(measured)
+    }
+
+    async fn endpoints(&self, _key: &Key) -> Result<Vec<Endpoint>, Error> {
+        self.enter("endpoints").await?;
+        Ok(Vec::new())
     }
 
     async fn last_health_check(&self, _key: &Key) -> Result<Option<CheckResult>, Error> {

@@ -18,6 +18,7 @@ use crate::draft::{Context, Draft, Marks, is_live};
 use crate::health::BackendHealth;
 use crate::kill::kill;
 use crate::observe::{observed, vanished};
+use crate::pause::freeze;
 use crate::plan::{Action, plan};
 use crate::probe::Fault;
 use crate::restart::restart;
@@ -200,6 +201,8 @@ enum Event {
     Remove(bool),
     Kill(Signal),
     Restart,
+    /// A user has it paused, or unpaused.
+    Freeze(bool),
     /// The daemon is killed and comes back: what was in memory only is forgotten.
     Crash,
     Later(u64),
@@ -229,6 +232,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Remove),
         1 => prop::sample::select(vec![Signal::KILL, Signal::TERM, HANG_UP]).prop_map(Event::Kill),
         1 => Just(Event::Restart),
+        2 => any::<bool>().prop_map(Event::Freeze),
         1 => Just(Event::Crash),
         3 => (0_u64..100).prop_map(Event::Later),
     ]
@@ -240,9 +244,15 @@ struct World {
     now: u64,
     there: std::collections::BTreeMap<u64, (State, Option<Exit>)>,
     made: BTreeSet<u64>,
+    /// One that is paused was sent a signal, and ends by it once it runs on.
+    signalled: bool,
     /// What was asked, and whether it is done.
     call: Option<Call>,
     forgotten: bool,
+}
+
+fn killed() -> (State, Option<Exit>) {
+    (State::Exited, Some(Exit { signal: Some(15), ..Exit::default() }))
 }
 
 impl World {
@@ -251,7 +261,8 @@ impl World {
         let intent = Some(Intent { session: id(), incarnation: 1, act: Act::Create, since: at(0) });
         let session = Draft { record, intent, marks: Marks::default(), events: Vec::new() };
         let (there, made) = (Default::default(), BTreeSet::new());
-        Self { session, config: ControlConfig::default(), now: 0, there, made, call: None, forgotten: false }
+        let (config, now, signalled) = (ControlConfig::default(), 0, false);
+        Self { session, config, now, there, made, signalled, call: None, forgotten: false }
     }
 
     fn with<T>(&mut self, work: impl FnOnce(&mut Draft, &Context<'_>) -> T) -> T {
@@ -274,6 +285,7 @@ impl World {
             Call::Create => {
                 if !self.there.contains_key(&incarnation) {
                     assert!(self.there.is_empty(), "{incarnation} is made beside {:?}", self.there);
+                    self.signalled = false;
                     self.made.insert(incarnation);
                     self.there.insert(incarnation, (State::Created, None));
                 }
@@ -284,11 +296,29 @@ impl World {
                 Some((state, _)) => *state = State::Running,
             },
             Call::Signal(HANG_UP) => return Ok(None),
-            Call::Signal(_) => {
-                if let Some(workload) = self.there.get_mut(&incarnation)
-                    && workload.0 == State::Running
-                {
-                    *workload = (State::Exited, Some(Exit { signal: Some(15), ..Exit::default() }));
+            Call::Signal(signal) => {
+                let Some(workload) = self.there.get_mut(&incarnation) else { return Ok(None) };
+                match workload.0 {
+                    State::Paused if *signal != Signal::KILL => self.signalled = true,
+                    State::Running | State::Paused => *workload = killed(),
+                    State::Created | State::Exited | State::Dead => {}
+                }
+                return Ok(None);
+            }
+            Call::Pause | Call::Unpause => {
+                let Some(workload) = self.there.get_mut(&incarnation) else {
+                    return Err(Error::NotFound("it is not there".to_owned()));
+                };
+                if !matches!(workload.0, State::Running | State::Paused) {
+                    return Err(Error::conflict("it does not run"));
+                }
+                if *call == Call::Pause {
+                    workload.0 = State::Paused;
+                } else if workload.0 == State::Paused {
+                    workload.0 = State::Running;
+                    if std::mem::take(&mut self.signalled) {
+                        *workload = killed();
+                    }
                 }
                 return Ok(None);
             }
@@ -365,7 +395,8 @@ impl World {
                 let health = (BackendHealth::Healthy, None);
                 _ = self.with(|session, context| restart(session, Some(Duration::from_secs(30)), health, context));
             }
-            Event::Start | Event::Stop | Event::Remove(_) | Event::Kill(_) | Event::Restart => {}
+            Event::Freeze(paused) if !self.forgotten => _ = freeze(&mut self.session, paused),
+            Event::Start | Event::Stop | Event::Remove(_) | Event::Kill(_) | Event::Restart | Event::Freeze(_) => {}
             Event::Crash => {
                 self.call = None;
                 self.session.marks = Marks::default();
@@ -410,14 +441,17 @@ proptest! {
             }
             Desired::Stopped => {
                 prop_assert!(record.state.is_final(), "{:#?}", world.session);
-                prop_assert!(there.values().all(|workload| workload.0 != State::Running), "it runs: {:?}", there);
+                let runs = |state| matches!(state, State::Running | State::Paused);
+                prop_assert!(there.values().all(|workload| !runs(workload.0)), "it runs: {:?}", there);
                 prop_assert_eq!(&world.session.intent, &None);
             }
             Desired::Running => {
                 let over = record.state.is_final() && policy != RestartPolicy::Always;
-                prop_assert!(record.state == SessionState::Running || over, "{:#?}", world.session);
-                let runs = there.get(&record.incarnation).is_some_and(|workload| workload.0 == State::Running);
-                prop_assert_eq!(runs, record.state == SessionState::Running);
+                prop_assert!(record.state.runs() || over, "{:#?}", world.session);
+                let is = |state| there.get(&record.incarnation).is_some_and(|workload| workload.0 == state);
+                prop_assert_eq!(is(State::Running), record.state == SessionState::Running);
+                prop_assert_eq!(is(State::Paused), record.state == SessionState::Paused);
+                prop_assert_eq!(world.session.marks.freeze, None);
                 prop_assert_eq!(&world.session.intent, &None);
             }
         }

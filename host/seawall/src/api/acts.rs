@@ -1,4 +1,4 @@
-//! `/v1/sessions/{id}/kill` and `/restart`.
+//! `/v1/sessions/{id}/kill`, `/restart`, `/pause` and `/unpause`.
 
 use std::time::Duration;
 
@@ -81,4 +81,38 @@ pub(super) async fn restart(
     let id = api.control.resolve(&id)?;
     let session = expected.hold(api.control.restart(&id, bounded(query.grace)?)).await?;
     answer(&api, &session, query.wait.then(|| Goal { until: Until::Settled, after: session.outgoing() })).await
+}
+
+/// Freeze a session that runs.
+///
+/// It is done when this is answered; one that is frozen is left so.
+#[utoipa::path(
+    post, path = "/v1/sessions/{id}/pause", operation_id = "pause_session",
+    tag = "sessions", params(OfSession, SeenAs), responses((status = 200, body = Session))
+)]
+pub(super) async fn pause(
+    State(api): State<Api>,
+    Reference(id): Reference,
+    expected: IfMatch,
+) -> Result<Response, Problem> {
+    let id = api.control.resolve(&id)?;
+    let session = expected.hold(api.control.pause(&id)).await?;
+    answer(&api, &session, None).await
+}
+
+/// Let a session run on that is frozen.
+///
+/// It is done when this is answered; one that runs is left so.
+#[utoipa::path(
+    post, path = "/v1/sessions/{id}/unpause", operation_id = "unpause_session",
+    tag = "sessions", params(OfSession, SeenAs), responses((status = 200, body = Session))
+)]
+pub(super) async fn unpause(
+    State(api): State<Api>,
+    Reference(id): Reference,
+    expected: IfMatch,
+) -> Result<Response, Problem> {
+    let id = api.control.resolve(&id)?;
+    let session = expected.hold(api.control.unpause(&id)).await?;
+    answer(&api, &session, None).await
 }

@@ -150,7 +150,7 @@ pub(super) async fn ready(State(api): State<Api>, Query(asked): Query<Asked>) ->
     tag = "daemon", responses((status = 200, body = String, content_type = MEDIA_TYPE))
 )]
 pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
-    let text = api.metrics.text(&api.control, api.version.started_at);
+    let text = api.metrics.text(&api.control, api.version.started_at).await;
     let text = text.map_err(|_| Problem::new(Kind::Internal, "the metrics could not be written"))?;
     Ok(([(CONTENT_TYPE, MEDIA_TYPE)], text).into_response())
 }

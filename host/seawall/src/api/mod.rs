@@ -42,6 +42,7 @@ mod tokens;
 mod trace;
 mod until;
 mod upgrade;
+mod usage;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -77,6 +78,9 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(sessions::show))
         .routes(routes!(logs::open))
         .routes(routes!(sessions::why))
+        .routes(routes!(usage::list))
+        .routes(routes!(usage::of_session))
+        .routes(routes!(usage::endpoints))
         .routes(routes!(events::open))
         .routes(routes!(backends::list))
         .routes(routes!(backends::show))
@@ -95,6 +99,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(sessions::stop))
         .routes(routes!(acts::kill))
         .routes(routes!(acts::restart))
+        .routes(routes!(acts::pause))
+        .routes(routes!(acts::unpause))
         .routes(routes!(sessions::wait))
         .routes(routes!(backends::gc))
         .routes(routes!(backends::confirm_lost))

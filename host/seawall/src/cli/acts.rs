@@ -1,4 +1,4 @@
-//! `kill` and `restart`.
+//! `kill`, `restart`, `pause` and `unpause`.
 
 use std::time::Duration;
 
@@ -87,4 +87,43 @@ impl Restart {
         })
         .await
     }
+}
+
+/// `pause`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Its processes stand still and keep what they have: memory, files, connections. While it is paused no probe of it counts and
+its restart policy leaves it alone. `seawall stop` lets it run on, so that it can end; `seawall kill` and `rm -f` end it as it
+is.")]
+pub(crate) struct Pause {
+    /// Ids, beginnings of ids (4 digits or more), or names
+    #[arg(required = true, value_name = "SESSION")]
+    sessions: Vec<String>,
+}
+
+impl Pause {
+    /// Pauses each.
+    pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
+        act(global, client, &self.sessions, "pause").await
+    }
+}
+
+/// `unpause`.
+#[derive(Debug, Args)]
+pub(crate) struct Unpause {
+    /// Ids, beginnings of ids (4 digits or more), or names
+    #[arg(required = true, value_name = "SESSION")]
+    sessions: Vec<String>,
+}
+
+impl Unpause {
+    /// Lets each run on.
+    pub(crate) async fn run(self, global: &Global, client: &Client) -> Result<u8, Failure> {
+        act(global, client, &self.sessions, "unpause").await
+    }
+}
+
+/// Asks the same of each; it is done when the daemon answers.
+async fn act(global: &Global, client: &Client, sessions: &[String], act: &str) -> Result<u8, Failure> {
+    each(global, sessions, async |id| client.send(Method::POST, &["sessions", id, act], &[]).await.map(drop)).await
 }

@@ -49,7 +49,7 @@ impl Backend {
 }
 
 fn list(backends: &[BackendStatus], now: Timestamp) -> String {
-    let header = ["NAME", "PLUGIN", "HEALTH", "CHECKED", "LATENCY", "BREAKER", "ENGINE", "SESSIONS"];
+    let header = ["NAME", "PLUGIN", "HEALTH", "CHECKED", "LATENCY", "BREAKER", "ENGINE", "SESSIONS", "INTERFACES"];
     let rows = backends.iter().map(|status| {
         vec![
             status.name.to_string(),
@@ -60,6 +60,7 @@ fn list(backends: &[BackendStatus], now: Timestamp) -> String {
             state(&status.bulkhead.breaker),
             status.report.as_ref().map_or_else(|| "-".to_owned(), |report| report.version.clone()),
             status.sessions.values().sum::<usize>().to_string(),
+            Some(interfaces(status, ",")).filter(|some| !some.is_empty()).unwrap_or_else(|| "-".to_owned()),
         ]
     });
     let mut text = table(&header, rows);
@@ -69,6 +70,12 @@ fn list(backends: &[BackendStatus], now: Timestamp) -> String {
         }
     }
     text
+}
+
+/// What it can do besides the required.
+fn interfaces(status: &BackendStatus, between: &str) -> String {
+    let interfaces: Vec<&str> = status.info.interfaces.iter().map(|interface| interface.as_str()).collect();
+    interfaces.join(between)
 }
 
 fn in_a_line(summary: &Summary) -> String {
@@ -88,14 +95,13 @@ fn state(breaker: &BreakerStatus) -> String {
 }
 
 fn describe(status: &BackendStatus, now: Timestamp) -> String {
-    let interfaces: Vec<&str> = status.info.interfaces.iter().map(|interface| interface.as_str()).collect();
     let sessions: Vec<String> = status.sessions.iter().map(|(state, count)| format!("{count} {state}")).collect();
     let some = |text: String| (!text.is_empty()).then_some(text);
     let mut text = facts(&[
         ("name", Some(status.name.to_string())),
         ("plugin", Some(format!("{} {}", status.info.name, status.info.version))),
         ("description", some(status.info.description.clone())),
-        ("interfaces", some(interfaces.join(", "))),
+        ("interfaces", some(interfaces(status, ", "))),
         ("health", Some(format!("{} for {}", status.health, age(now, status.since)))),
         ("checked", status.checked_at.map(|at| format!("{} ago", age(now, at)))),
         ("latency", status.latency.map(latency)),

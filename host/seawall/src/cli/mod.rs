@@ -10,6 +10,7 @@ mod backends;
 mod config;
 mod conversation;
 mod doctor;
+mod endpoint;
 mod events;
 mod exec;
 mod fields;
@@ -29,6 +30,7 @@ mod send;
 mod serve;
 mod session_file;
 mod sessions;
+mod stats;
 mod template;
 mod terminal;
 mod token;
@@ -105,6 +107,10 @@ enum Command {
     Kill(acts::Kill),
     /// Stop sessions and start them again
     Restart(acts::Restart),
+    /// Freeze sessions that run
+    Pause(acts::Pause),
+    /// Let sessions run on that are paused
+    Unpause(acts::Unpause),
     /// Remove sessions that are over
     Rm(sessions::Rm),
     /// Show what a session wrote
@@ -115,6 +121,10 @@ enum Command {
     Attach(attach::Attach),
     /// Send a session bytes on its standard input
     Send(send::Send),
+    /// Show what sessions use: processor, memory, network, disk and tasks
+    Stats(stats::Stats),
+    /// Show where the ports of a session are reached
+    Endpoint(endpoint::Endpoint),
     /// Wait until sessions are over, and end with their exit code; or until they are as --for says
     Wait(sessions::Wait),
     /// Show what happened
@@ -256,11 +266,15 @@ async fn ask(global: Global, command: Command) -> Result<u8, Failure> {
         Command::Stop(stop) => stop.run(&global, &client).await,
         Command::Kill(kill) => kill.run(&global, &client).await,
         Command::Restart(restart) => restart.run(&global, &client).await,
+        Command::Pause(pause) => pause.run(&global, &client).await,
+        Command::Unpause(unpause) => unpause.run(&global, &client).await,
         Command::Rm(rm) => rm.run(&global, &client).await,
         Command::Logs(logs) => logs.run(&global, &client).await,
         Command::Exec(exec) => exec.run(&global, &client).await,
         Command::Attach(attach) => attach.run(&global, &client).await,
         Command::Send(send) => send.run(&global, &client).await,
+        Command::Stats(stats) => stats.run(&global, &client).await,
+        Command::Endpoint(endpoint) => endpoint.run(&global, &client).await,
         Command::Wait(wait) => wait.run(&global, &client).await,
         Command::Events(events) => events.run(&global, &client).await,
         Command::Backend(backend) => backend.run(&global, &client).await,

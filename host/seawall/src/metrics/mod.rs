@@ -2,7 +2,8 @@
 //!
 //! Calls are counted as they end, by the [`Observer`] that every bulkhead and every plugin has ([`calls`]), and requests
 //! as they are answered ([`requests`]). All else is read when it is asked for ([`now`]): backends and sessions from the same
-//! `Overview` as everybody shows, so that no number contradicts another.
+//! `Overview` as everybody shows, so that no number contradicts another. What sessions use is asked of their backends
+//! ([`usage`]).
 //!
 //! A label is a configured name or a word from a fixed list, never a session's: the number of series is bounded. Those of
 //! a backend go when it goes.
@@ -11,6 +12,7 @@ mod calls;
 mod histogram;
 mod now;
 mod requests;
+mod usage;
 mod write;
 
 use std::fmt;
@@ -28,6 +30,7 @@ use tokio::runtime::Handle;
 use calls::Calls;
 use now::Now;
 use requests::Requests;
+use usage::Used;
 
 /// The media type of [`Metrics::text`].
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -37,6 +40,7 @@ pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0
 pub(crate) struct Metrics {
     calls: Calls,
     requests: Requests,
+    used: Used,
     /// Whose pool is looked at.
     runtime: Option<Runtime>,
 }
@@ -61,7 +65,8 @@ impl Metrics {
     ///
     /// # Errors
     /// Only a defect.
-    pub(crate) fn text(&self, control: &Control, started_at: Timestamp) -> Result<String, fmt::Error> {
+    pub(crate) async fn text(&self, control: &Control, started_at: Timestamp) -> Result<String, fmt::Error> {
+        let used = self.used.look(control, &control.overview()).await;
         let overview = control.overview();
         let names = overview.backends.iter().map(|status| &status.name);
         let now = Now {
@@ -73,6 +78,7 @@ impl Metrics {
             tasks: Handle::current().metrics().num_alive_tasks(),
             started_at,
             overview,
+            used,
         };
         let mut registry = Registry::with_prefix("seawall");
         registry.register_collector(Box::new(now));

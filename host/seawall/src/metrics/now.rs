@@ -1,5 +1,6 @@
 //! What is so at the instant of asking: backends, sessions, permits, the store, the pool.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -8,18 +9,20 @@ use prometheus_client::encoding::DescriptorEncoder;
 use seawall_backend::breaker::BreakerState;
 use seawall_backend::limit::{LimitStats, PoolStats};
 use seawall_control::{BackendHealth, BackendStatus, EventCount, Overview, Phase};
-use seawall_model::{SessionState, Timestamp};
+use seawall_model::{BackendName, SessionState, Timestamp};
 use seawall_runtime::PoolUse;
 use seawall_store::Stats;
 
 use super::calls::Counted;
 use super::requests::{self, Answered};
+use super::usage::{self, Together};
 use super::write::{BYTES, Labels, SECONDS, Writer, and};
 
 /// What is so now.
 #[derive(Debug)]
 pub(super) struct Now {
     pub(super) overview: Overview,
+    pub(super) used: BTreeMap<BackendName, Together>,
     pub(super) calls: Counted,
     pub(super) requests: Answered,
     pub(super) events: Vec<EventCount>,
@@ -37,6 +40,7 @@ impl Collector for Now {
         self.backends(&mut write)?;
         self.checks(&mut write)?;
         self.sessions(&mut write)?;
+        usage::encode(&self.used, &mut write)?;
         self.bulkheads(&mut write)?;
         self.calls.encode(&mut write)?;
         self.pool(&mut write)?;

@@ -58,6 +58,21 @@ impl Writer<'_, '_> {
         Ok(())
     }
 
+    /// What only goes up, with a unit.
+    pub(super) fn sums<'s>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        samples: impl IntoIterator<Item = (Labels<'s>, f64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, unit, MetricType::Counter)?;
+        for (labels, value) in samples {
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+
     /// How what was observed is spread.
     pub(super) fn histograms<'s>(
         &mut self,

@@ -38,3 +38,5 @@ mod reload;
 mod spec_table;
 #[cfg(test)]
 mod telemetry;
+#[cfg(test)]
+mod usage;
