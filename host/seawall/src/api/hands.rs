@@ -57,6 +57,7 @@ pub(crate) struct NewCommand {
 /// How much a terminal shows, in characters.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = TerminalSize)]
 pub(crate) struct Size {
     /// In a line.
     #[schema(minimum = 1, maximum = 65535)]
