@@ -2,14 +2,18 @@
 //! nothing here has to go on for it, and dropping it releases everything.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use seawall_backend::{Attachment, Bulkhead, Error, Execution, ExecutionBackend, Input};
-use seawall_model::{AttachOptions, ExecOptions, Key, SessionId, SessionState, Signal, TerminalSize};
+use seawall_backend::{Attachment, Bulkhead, Error, Execution, ExecutionBackend, Input, Interface};
+use seawall_model::{AttachOptions, ExecOptions, Key, LogOptions, SessionId, SessionState, Signal, TerminalSize};
 
+use crate::backend::Backend;
+use crate::core::Core;
 use crate::reader::Reader;
+use crate::state::Entry;
 use crate::{Control, ControlError};
 
 type Driver = Arc<Bulkhead<dyn ExecutionBackend>>;
@@ -32,7 +36,26 @@ impl Control {
     /// `NoSuchSession`, `NoSuchBackend`, `Conflict` if the session does not run or takes no input, `Backend`.
     pub async fn attach(&self, id: &SessionId, options: &AttachOptions) -> Result<Attachment, ControlError> {
         let (driver, key, reader) = self.running(id)?;
-        let Attachment { output, input } = driver.attach(&key, options).await?;
+        let early = match options.stdout && options.stderr {
+            true => self.entry(id)?.with(|cell| cell.early.take_if(|(of, _)| *of == key.incarnation)),
+            false => None,
+        };
+        let Attachment { output, input } = match early {
+            Some((_, Early::Held(mut attachment))) => {
+                if let Some(size) = options.size {
+                    // It shows what it showed before, in another size.
+                    let _ = attachment.input.resize(size).await;
+                }
+                attachment
+            }
+            Some((_, Early::Logged)) => {
+                let all = LogOptions { follow: true, ..LogOptions::default() };
+                let output = driver.logs(&key, &all).await?;
+                let unread = AttachOptions { stdout: false, stderr: false, ..*options };
+                Attachment { output, input: driver.attach(&key, &unread).await?.input }
+            }
+            None => driver.attach(&key, options).await?,
+        };
         Ok(Attachment { output: reader.of(output), input })
     }
 
@@ -67,6 +90,44 @@ impl Control {
              [control]"
         );
         ControlError::Backend(Error::Exhausted { message, retry_after: None })
+    }
+}
+
+/// What a session writes from its very start.
+pub(crate) enum Early {
+    /// Attached to before it began.
+    Held(Attachment),
+    /// Its backend attaches to what runs only: it is all in the log.
+    Logged,
+}
+
+/// So long it is held for whoever said that he comes.
+const HELD: Duration = Duration::from_secs(10);
+
+impl Core {
+    /// Attaches to a session that is about to start, if somebody is waiting for it to be at its keyboard: so nothing that it
+    /// says first is missed.
+    pub(crate) async fn attach_early(self: &Arc<Self>, entry: &Arc<Entry>, backend: &Backend, key: &Key) {
+        let wanted = entry.with(|cell| cell.awaited && cell.record.spec.stdin);
+        if !wanted || !backend.driver.info().has(Interface::Attach) {
+            return;
+        }
+        let options = AttachOptions { stdout: true, stderr: true, stdin: true, size: None };
+        let early = match backend.driver.attach(key, &options).await {
+            Ok(attachment) => Early::Held(attachment),
+            Err(Error::Conflict { .. }) if backend.driver.info().has(Interface::Logs) => Early::Logged,
+            // Whoever comes later is told.
+            Err(_) => return,
+        };
+        entry.with(|cell| cell.early = Some((key.incarnation, early)));
+        let (core, entry) = (Arc::clone(self), Arc::clone(entry));
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = core.soft.cancelled() => {}
+                () = tokio::time::sleep(HELD) => {}
+            }
+            drop(entry.with(|cell| cell.early.take()));
+        });
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::change::Right;
 use crate::draft::{Draft, Marks};
+use crate::hands::Early;
 use crate::look::Seen;
 use crate::why::{LastError, LastProbe};
 
@@ -63,6 +64,8 @@ pub(crate) struct Cell {
     pub(crate) readers: usize,
     /// Somebody said that he will read what it writes, and has not come yet.
     pub(crate) awaited: bool,
+    /// What it writes from its start on, for whoever said that he comes for it.
+    pub(crate) early: Option<(Incarnation, Early)>,
     /// It has a worker.
     pub(crate) working: bool,
     /// Its worker has to look again before it may end.
@@ -95,6 +98,7 @@ impl Entry {
                 given: Arc::default(),
                 readers: 0,
                 awaited: false,
+                early: None,
                 working: false,
                 kicked: false,
                 seen: None,

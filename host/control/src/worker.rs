@@ -252,7 +252,10 @@ impl Worker {
                 let spec = for_backend(filled.as_ref().unwrap_or(&record.spec), self.backend.engine_checks());
                 call("create", driver.create(&key, &record.name, &spec)).await.map(Some)
             }
-            Call::Start => call("start", driver.start(&key)).await.map(Some),
+            Call::Start => {
+                self.core.attach_early(&self.entry, &self.backend, &key).await;
+                call("start", driver.start(&key)).await.map(Some)
+            }
             Call::Signal(signal) => call("signal", driver.signal(&key, *signal)).await.map(|()| None),
             Call::Pause => call("pause.pause", driver.pause(&key)).await.map(|()| None),
             Call::Unpause => call("pause.unpause", driver.unpause(&key)).await.map(|()| None),

@@ -13,11 +13,11 @@ use crate::logs::output;
 use crate::{Docker, status, wire};
 
 impl Docker {
-    /// Its terminal, or its output and standard input, from now on. Letting go of it closes nothing of the container.
+    /// Its terminal, or its output and standard input, from now on; of one that is yet to be started from its first byte
+    /// on. Letting go of it closes nothing of the container.
     ///
     /// # Errors
-    /// `Conflict` if it does not run, or its input was not kept open and is asked for; `Invalid` where nothing is asked
-    /// for.
+    /// `Conflict` if it is over, or its input was not kept open and is asked for; `Invalid` where nothing is asked for.
     pub async fn attach(&self, key: &Key, options: &AttachOptions) -> Result<Attachment, Error> {
         if !options.stdout && !options.stderr && !options.stdin {
             return Err(Error::invalid("stdout", "choose standard output, standard error or input"));
@@ -25,7 +25,7 @@ impl Docker {
         let inner = &self.inner;
         let client = inner.connection.client().await?;
         let there = inner.own(&client, key).await?.ok_or_else(|| inner.missing(key))?;
-        if status::raw_state(&there) != State::Running {
+        if !matches!(status::raw_state(&there), State::Created | State::Running) {
             return Err(Error::conflict(format!("the container of session {} does not run", key.session)));
         }
         let config = there.config.unwrap_or_default();

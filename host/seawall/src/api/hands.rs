@@ -222,7 +222,8 @@ pub(super) async fn send(
     let mut sent = 0;
     let broken = |error: std::io::Error, sent: u64| {
         let detail = format!("after {sent} bytes session {id} took no more: {}", crate::exit::chain(&error));
-        Problem::new(Kind::Conflict, detail)
+        let kind = if error.kind() == std::io::ErrorKind::Unsupported { Kind::Unsupported } else { Kind::Conflict };
+        Problem::new(kind, detail)
     };
     let mut body = body;
     while let Some(frame) = body.frame().await {

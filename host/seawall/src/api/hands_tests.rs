@@ -242,3 +242,25 @@ async fn what_a_backend_does_not_export_is_unsupported_by_name() {
     assert!(detail.contains("fake") && detail.contains("`exec`"), "{detail}");
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn whoever_made_a_session_to_attach_to_it_was_attached_before_it_began() {
+    let memory = Memory::echoing();
+    let open = memory.open();
+    let daemon = Daemon::start_with(memory, StoreConfig::default(), LONG).await;
+    let spec = json!({"backend": "fake", "name": "shell", "stdin": true});
+    daemon.post("/v1/sessions?attach=true&wait=true", &spec).await;
+    assert_eq!(open.strong_count(), 2, "nobody is attached");
+    let how = json!({"stdin": true, "size": {"columns": 80, "rows": 24}});
+    let mut taken = Taken::new(&daemon, "/v1/sessions/shell/attach", &how).await;
+    assert_eq!(open.strong_count(), 2, "it was attached to anew");
+    assert_eq!(taken.hear().await, Some(text("<80 columns, 24 rows>")));
+    drop(taken);
+    until_nothing_is_open(&daemon, &open).await;
+    // The next one is attached from now on.
+    let taken = Taken::new(&daemon, "/v1/sessions/shell/attach", &json!({"stdin": true})).await;
+    assert_eq!(open.strong_count(), 2);
+    drop(taken);
+    daemon.stop().await;
+    assert_eq!(open.strong_count(), 0);
+}

@@ -45,7 +45,7 @@ impl Attach {
             return Err(Failure::Usage(message.to_owned()));
         }
         let session = client.session(&self.session).await?;
-        let with = With { stdin: session.spec.stdin && !self.no_stdin, keys: self.detach_keys };
+        let with = With { stdin: session.spec.stdin && !self.no_stdin, keys: self.detach_keys, from_start: false };
         // In a terminal of its own the keys make the signals there.
         let signals = !(self.no_signals || session.spec.tty && with.stdin);
         let attached = signals.then(Attached::listen).transpose()?;
@@ -59,6 +59,8 @@ pub(super) struct With {
     pub(super) stdin: bool,
     /// What leaves it.
     pub(super) keys: DetachKeys,
+    /// It was made for this: what it wrote before is shown too.
+    pub(super) from_start: bool,
 }
 
 impl With {
@@ -86,11 +88,20 @@ impl With {
     async fn until_over(&self, global: &Global, client: &Client, session: &Session) -> Result<u8, Failure> {
         let (id, tty) = (session.id.as_str(), session.spec.tty);
         let removed = || Failure::Session(format!("session {} was removed meanwhile", session.name));
-        let mut seen = session.incarnation;
+        let (mut seen, mut first) = (session.incarnation, self.from_start);
         loop {
             let size = if tty { terminal::size() } else { None };
             let how = Attaching { stdin: self.stdin, size, ..Attaching::default() };
-            if let Some(stream) = client.converse(&["sessions", id, "attach"], &how).await? {
+            let stream = match client.converse(&["sessions", id, "attach"], &how).await {
+                // It was over too soon: its log has what it wrote.
+                Err(Failure::Daemon(problem)) if problem.kind == Kind::Conflict && first => {
+                    read(client, id).await?;
+                    None
+                }
+                stream => stream?,
+            };
+            first = false;
+            if let Some(stream) = stream {
                 let conversation =
                     Conversation { stdin: self.stdin, tty, keys: Some(self.keys.clone()), listeners: None };
                 if let Outcome::Detached = conversation.hold(global, client, stream).await? {

@@ -8,6 +8,7 @@ use reqwest::{Method, Response};
 use seawall_model::{Incarnation, Timestamp};
 
 use super::Global;
+use super::resume::Resumed;
 use crate::api::{Frame, FrameReader};
 use crate::client::Client;
 use crate::exit::Failure;
@@ -21,6 +22,9 @@ pub(crate) struct Logs {
     /// Go on with what is written later, until the session ends
     #[arg(short, long)]
     follow: bool,
+    /// Go on over restarts: with the session's next start when one is over, and where it broke off when the daemon is away
+    #[arg(long, requires = "follow", conflicts_with_all = ["incarnation", "until"])]
+    follow_restarts: bool,
     /// What this start of it wrote: of an earlier one than the newest the last of it, where it is kept
     #[arg(short, long, value_name = "NUMBER")]
     incarnation: Option<Incarnation>,
@@ -67,17 +71,24 @@ impl Logs {
         let both = self.stdout == self.stderr;
         let mut query = vec![
             ("follow", self.follow.to_string()),
-            ("timestamps", self.timestamps.to_string()),
             ("stdout", (both || self.stdout).to_string()),
             ("stderr", (both || self.stderr).to_string()),
         ];
+        let tail = self.tail.and_then(|Lines(lines)| lines).map(|tail| ("tail", tail.to_string()));
+        let since = self.since.map(|since| ("since", since.to_string()));
+        if self.follow_restarts {
+            let begin = tail.into_iter().chain(since).collect();
+            Resumed::new(client, &self.session, query, begin, self.timestamps).follow().await?;
+            return Ok(0);
+        }
+        query.push(("timestamps", self.timestamps.to_string()));
         let incarnation = match self.previous {
             true => Some(client.session(&self.session).await?.incarnation.saturating_sub(1)),
             false => self.incarnation,
         };
         query.extend(incarnation.map(|incarnation| ("incarnation", incarnation.to_string())));
-        query.extend(self.tail.and_then(|Lines(lines)| lines).map(|tail| ("tail", tail.to_string())));
-        query.extend(self.since.map(|since| ("since", since.to_string())));
+        query.extend(tail);
+        query.extend(since);
         query.extend(self.until.map(|until| ("until", until.to_string())));
         let response = client.send(Method::GET, &["sessions", &self.session, "logs"], &query).await?;
         copy(client, response).await?;
@@ -107,7 +118,7 @@ pub(super) async fn copy(client: &Client, response: Response) -> Result<(), Fail
 }
 
 /// `false`: the reader went away, as `head` does.
-fn write(frame: Frame) -> Result<bool, Failure> {
+pub(super) fn write(frame: Frame) -> Result<bool, Failure> {
     let result = match frame {
         Frame::Stdout(bytes) => {
             let mut out = std::io::stdout().lock();

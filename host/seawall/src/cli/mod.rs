@@ -25,6 +25,7 @@ mod probe;
 mod properties;
 mod ps;
 mod reload;
+mod resume;
 mod run;
 mod send;
 mod serve;

@@ -11,10 +11,11 @@ use seawall_model::{
 };
 use serde_json::json;
 
-use super::attach::Attached;
+use super::attach::{Attached, With};
 use super::probe::probe;
 use super::session_file::{SessionFile, variables};
 use super::sessions::seconds;
+use super::terminal::{self, DetachKeys};
 use super::values::{log_option, mount, network, port, restart_backoff, restart_budget, tmpfs, ulimit, volume};
 use super::{Global, printable, say};
 use crate::api::Until;
@@ -31,9 +32,13 @@ pub(crate) struct Run {
     /// are replaced, a list is added to
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Show what it writes until it is over, pass signals on to it, and end with its exit code
+    /// Show what it writes until it is over, pass signals on to it, and end with its exit code. With --stdin what is read here
+    /// goes to it; --stdin and --tty together do this by themselves
     #[arg(short, long, conflicts_with_all = ["no_wait", "detach"])]
     attach: bool,
+    /// The keys that leave a session with a terminal, which goes on
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
+    detach_keys: DetachKeys,
     /// Return once it runs: what happens without --attach
     #[arg(short, long)]
     detach: bool,
@@ -200,12 +205,19 @@ impl Run {
             let message = "--attach shows bytes as the session writes them: there is no --json of them";
             return Err(Failure::Usage(message.into()));
         }
-        let attached = self.attach.then(Attached::listen).transpose()?;
+        let attach = self.attach || (self.tty && self.stdin && !self.detach && !no_wait);
+        let keys = self.detach_keys.clone();
         let spec = self.spec()?;
+        let typed = spec.stdin && spec.tty;
+        if attach && typed && !terminal::is_interactive() {
+            let message = "standard input is no terminal: leave --tty out, or run this at one, or with --detach";
+            return Err(Failure::Usage(message.into()));
+        }
+        // In a terminal of its own the keys make the signals there.
+        let listening = (attach && !typed).then(Attached::listen).transpose()?;
         let hold = timeout.map_or(POLL, |timeout| timeout.min(POLL));
         let hold_for = format!("{}ms", hold.as_millis());
-        let attach = attached.is_some().to_string();
-        let query = [("wait", (!no_wait).to_string()), ("attach", attach), ("timeout", hold_for)];
+        let query = [("wait", (!no_wait).to_string()), ("attach", attach.to_string()), ("timeout", hold_for)];
         let mut session: Session = client.post(&["sessions"], &query, &spec).await?;
         if !no_wait && !Until::Settled.holds(&session) {
             let timeout = timeout.map(|timeout| timeout.saturating_sub(hold));
@@ -214,11 +226,16 @@ impl Run {
                 None => return Err(Failure::Session(format!("session {} was removed meanwhile", session.id))),
             };
         }
-        if let Some(attached) = attached {
+        if attach {
             // One that waits for another try is left to that, and what stands in the way is said.
-            return match Until::Running.holds(&session) || session.state == SessionState::Restarting {
-                true => attached.follow(global, client, &session).await,
-                false => outcome(&session),
+            if !Until::Running.holds(&session) && session.state != SessionState::Restarting {
+                return outcome(&session);
+            }
+            return match listening {
+                Some(attached) if !session.spec.stdin => attached.follow(global, client, &session).await,
+                listening => {
+                    With { stdin: true, keys, from_start: true }.hold(global, client, &session, listening).await
+                }
             };
         }
         if global.json {

@@ -23,6 +23,8 @@ mod docker;
 #[cfg(test)]
 mod engine_trouble;
 #[cfg(test)]
+mod hands;
+#[cfg(test)]
 mod health;
 #[cfg(test)]
 mod intruder;
