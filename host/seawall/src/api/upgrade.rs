@@ -5,6 +5,7 @@
 //! stream takes of the daemon is one piece each way, and who reads slowly slows what it reads and nothing else.
 
 use std::io;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -12,7 +13,7 @@ use axum::http::header::{CONNECTION, UPGRADE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::Response;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -30,6 +31,8 @@ use crate::problem::{Kind, Problem};
 /// The protocol that both sides go on in.
 pub(crate) const PROTOCOL: &str = "seawall-stream";
 
+/// A client that is told nothing else is sent a frame without bytes so often: that it is gone is noticed by that too.
+const QUIET: Duration = Duration::from_secs(15);
 /// What is read of a client at once, in bytes.
 const PIECE: usize = 8 << 10;
 
@@ -174,6 +177,10 @@ impl Carried {
                     continue;
                 }
                 event = events.next() => event,
+                () = tokio::time::sleep(QUIET) => {
+                    to.write_all(&Frame::Stdout(Bytes::new()).encode()).await?;
+                    continue;
+                }
             };
             let last = match event {
                 Some(Ok(ExecEvent::Output(chunk))) => {
