@@ -155,7 +155,7 @@ fn what_earlier_starts_wrote_is_kept_until_the_session_is_removed() -> Result<()
     assert!(earlier.iter().all(|log| log.starts_with("from the start at ") && *log != newest), "{earlier:?}");
     assert!(earlier[0] < earlier[1] && earlier[1] < earlier[2], "{earlier:?}");
     assert_eq!(home.ok(&["logs", "--stdout", "--previous", "flap"])?, earlier[2]);
-    let with_times = home.ok(&["logs", "-t", "-i", "2", "--tail", "1", "flap"])?;
+    let with_times = home.ok(&["logs", "-t", "-i", "2", "--stdout", "flap"])?;
     assert!(with_times.starts_with("20"), "{with_times}");
     refused(&home, &["logs", "--incarnation", "1", "flap"], 65, &["incarnation 1 is not kept", "2, 3, 4, 5"])?;
     refused(&home, &["logs", "--incarnation", "6", "flap"], 65, &["the newest is 5"])?;
