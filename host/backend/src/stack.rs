@@ -13,6 +13,7 @@
 //! - A health check goes round all but two: it has a permit of its own kind and the deadline. It is never refused by an
 //!   open breaker nor by a quarantine, and is not retried, so that what it says is the engine's real answer; it speaks of
 //!   the engine and of no session, so that it stands as it was said.
+//! - Opening a watch goes round the retries, and what comes of it is nothing to the breaker.
 //! - All tries of a call are within one trace: that of whoever calls, or else a new one.
 //! - Everything that is held is a guard, so a caller that goes away gives everything back and counts as nothing.
 
@@ -33,7 +34,7 @@ use tracing::Instrument as _;
 
 use crate::breaker::{Breaker, BreakerConfig, BreakerStatus, Failure, Verdict};
 use crate::changes::Changes;
-use crate::deadline::within;
+use crate::deadline::{all_within, within};
 use crate::limit::{Ceiling, Limit, LimitConfig, LimitStats, PoolStats, StreamPermit};
 use crate::observer::{Observer, Try};
 use crate::quarantine::{Quarantine, QuarantineConfig, Quarantined};
@@ -448,17 +449,26 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Bulkhead<B> {
         self.call(Call::of("pause.unpause", Class::Control).about(key), || self.inner.unpause(key)).await
     }
 
-    /// As `logs`.
+    /// The permit of a long call, and the deadline of one, are for all of it: it goes on after this has answered.
     async fn prepare(&self, reference: &str, missing: bool) -> Result<Preparation, Error> {
-        let permit = self.limit.open_stream()?;
+        let permit = self.limit.acquire(Class::Long).await?;
         let call = Call::of("images.prepare", Class::Stream);
         let progress = self.call(call, || self.inner.prepare(reference, missing)).await?;
+        let progress = all_within(call.function, self.deadlines.of(Class::Long), progress);
         Ok(Box::pin(progress.inspect(move |_| _ = &permit)))
     }
 
-    /// It takes no permit of the streams, which are for users.
+    /// It takes no permit of the streams, which are for users. A watch is worth nothing but time: one that cannot be
+    /// opened opens no breaker, and whoever wants it tries again.
     async fn watch(&self) -> Result<Wakes, Error> {
-        self.call(Call::of("watch.open", Class::Stream), || self.inner.watch()).await
+        let call = Call::of("watch.open", Class::Stream);
+        let opened = self.observed(call.function, async {
+            self.breaker.ask()?;
+            let _permit = self.limit.acquire(call.class).await?;
+            let opened = within(call.function, self.deadlines.of(call.class), self.inner.watch()).await;
+            opened.map_err(|error| self.redact.error(call.about, error))
+        });
+        within_trace(call, opened).await
     }
 }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use seawall_model::{CommandEnd, Incarnation, SessionId, Signal, TerminalSize};
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
@@ -130,15 +131,19 @@ pub enum Wake {
 pub type Wakes = Pin<Box<dyn Stream<Item = io::Result<Wake>> + Send>>;
 
 /// How far something is that takes long.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Progress {
     /// Which part of it: a layer of an image. Absent: the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<String>,
     /// What is done with it now, in a few words.
     pub doing: String,
     /// Bytes done, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<u64>,
     /// Bytes in all, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
 }
 

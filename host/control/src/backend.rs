@@ -1,5 +1,5 @@
 //! A backend as control knows it: who to call, how it is, and when to look at which of its sessions. Owns the tasks that
-//! look after it, from [`Backend::run`] to [`Backend::stop`] (B1): check, sweep, and the listener to its bulkhead.
+//! look after it, from [`Backend::run`] to [`Backend::stop`] (B1): check, sweep, watch, and the listener to its bulkhead.
 //!
 //! One that is restarted is another [`Backend`], of the next generation: its counters and its breaker are new (B5), and
 //! a late answer of the one before finds nobody to tell it to (B4).
@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 use crate::ControlError;
 use crate::bulkhead::listen;
 use crate::core::Core;
-use crate::health::{BackendHealth, BackendStatus, Condition, HealthCell, watch};
+use crate::health::{self, BackendHealth, BackendStatus, Condition, HealthCell};
 use crate::hints::Hints;
 use crate::look::Seen;
 use crate::orphans::Orphans;
@@ -29,6 +29,7 @@ use crate::prober::{Notes, Prober};
 use crate::secrets::SessionSecrets;
 use crate::sweep::Sweep;
 use crate::turns::Turns;
+use crate::watch::{WatchStatus, Watcher};
 use crate::why::KnownBackend;
 
 /// A configured backend.
@@ -60,6 +61,7 @@ struct Known {
     health: HealthCell,
     /// The last sweep that saw everything, and how long it took.
     swept: Option<(Seen, Duration)>,
+    watch: WatchStatus,
     conditions: BTreeMap<ConditionKind, Condition>,
 }
 
@@ -99,6 +101,7 @@ impl Backend {
     ) -> Arc<Self> {
         driver.redact().lend(SessionSecrets::new(core, &name));
         let health = HealthCell::new(core.clock.now());
+        let watch = WatchStatus::new(driver.info().has(Interface::Watch), core.clock.now());
         let turns = Turns::new(driver.limit().stats().calls.permits);
         Arc::new(Self {
             name,
@@ -109,7 +112,7 @@ impl Backend {
             turns,
             check_now: Notify::new(),
             orphans: Arc::default(),
-            known: Mutex::new(Known { health, swept: None, conditions: BTreeMap::new() }),
+            known: Mutex::new(Known { health, swept: None, watch, conditions: BTreeMap::new() }),
             stop: core.soft.child_token(),
             tasks: TaskTracker::new(),
             retired: CancellationToken::new(),
@@ -124,11 +127,15 @@ impl Backend {
         let span = tracing::info_span!(parent: None, "bulkhead", backend = name);
         self.spawn(core, listen(shared(), own(), changes).instrument(span));
         let span = tracing::info_span!(parent: None, "health", backend = name);
-        self.spawn(core, watch(shared(), own()).instrument(span));
+        self.spawn(core, health::watch(shared(), own()).instrument(span));
         let span = tracing::info_span!(parent: None, "sweep", backend = name);
         self.spawn(core, Sweep::new(shared(), own()).run().instrument(span));
         let span = tracing::info_span!(parent: None, "prober", backend = name);
         self.spawn(core, Prober::new(shared(), own()).run().instrument(span));
+        if self.driver.info().has(Interface::Watch) {
+            let span = tracing::info_span!(parent: None, "watch", backend = name);
+            self.spawn(core, Watcher::new(shared(), own()).run().instrument(span));
+        }
     }
 
     /// Runs a task that is over before the backend is.
@@ -198,6 +205,10 @@ impl Backend {
         self.known(|known| known.swept = Some((seen, took)));
     }
 
+    pub(crate) fn with_watch(&self, change: impl FnOnce(&mut WatchStatus)) {
+        self.known(|known| change(&mut known.watch));
+    }
+
     /// Sets a condition, with the trace that it was met in; says whether it is new.
     pub(crate) fn raise(&self, kind: ConditionKind, message: String, now: Timestamp) -> bool {
         self.known(|known| {
@@ -239,6 +250,7 @@ impl Backend {
             swept_at: known.swept.map(|(seen, _)| seen.at),
             swept_by: known.swept.map(|(seen, _)| seen.by),
             sweep_took: known.swept.map(|(_, took)| took),
+            watch: known.watch.clone(),
             conditions: known.conditions.values().cloned().collect(),
             bulkhead,
             sessions,

@@ -41,7 +41,7 @@ pub struct ControlConfig {
     #[serde(with = "humantime_serde")]
     #[cfg_attr(feature = "schema", schema(value_type = seawall_model::schema::Span))]
     pub healthy_uptime: Duration,
-    /// Between two tries of an act that failed. Default 1 s to 60 s.
+    /// Between two tries of an act that failed, or to open a watch. Default 1 s to 60 s.
     #[serde(deserialize_with = "retry")]
     pub retry: Backoff,
     /// Health of backends.

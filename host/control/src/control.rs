@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use seawall_backend::{Bulkhead, ExecutionBackend, LogStream};
+use seawall_backend::{Bulkhead, ExecutionBackend, LogStream, Preparation};
 use seawall_model::{BackendName, LogOptions, Session, SessionId, SessionState};
 use seawall_store::{Event, EventFilter, EventPage, Store};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, call};
 use crate::backends::{Backends, not_configured};
 use crate::clock::Clock;
 use crate::core::Core;
@@ -193,6 +193,22 @@ impl Control {
             )));
         }
         Ok(reader.of(backend.driver.logs(&key, &options).await?))
+    }
+
+    /// Has the engine behind a backend fetch an image; with `missing`, only if it has none of that name. The stream is the
+    /// backend's own, as that of [`logs`](Self::logs) is: dropping it gives the image up.
+    ///
+    /// # Errors
+    /// `NoSuchBackend`, `ShuttingDown`, `Backend`.
+    pub async fn prepare(
+        &self,
+        backend: &BackendName,
+        reference: &str,
+        missing: bool,
+    ) -> Result<Preparation, ControlError> {
+        self.core.open()?;
+        let backend = self.core.backend(backend)?;
+        Ok(call("images.prepare", backend.driver.prepare(reference, missing)).await?)
     }
 
     /// Every backend and what that comes to, from one look: sums and states agree.

@@ -93,6 +93,10 @@ kinds! {
     BackendNotBelieved = "backend.not_believed",
     /// An operator says that sessions which it left out are gone.
     BackendLossConfirmed = "backend.loss_confirmed",
+    /// Its watch broke or cannot be opened: news of its sessions comes with the sweeps. Told again only after it was back.
+    BackendWatchLost = "backend.watch_lost",
+    /// Its watch is open again, and stays so.
+    BackendWatchRestored = "backend.watch_restored",
     /// Sessions that ran before their backend was there were met again.
     BackendAdopted = "backend.adopted",
     /// Its breaker, by what it became. While it goes to and fro between half-open and open, only the first of each.

@@ -23,6 +23,7 @@ use crate::core::Core;
 use crate::events::{Kind, of_backend};
 use crate::look::Look;
 use crate::sweep::spread;
+use crate::watch::WatchStatus;
 use crate::worker::kick;
 
 /// How well a backend can be used.
@@ -127,6 +128,8 @@ pub struct BackendStatus {
     #[serde(default, with = "humantime_serde::option", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schema(value_type = Option<seawall_model::schema::Span>))]
     pub sweep_took: Option<Duration>,
+    /// Whether it tells of changes by itself.
+    pub watch: WatchStatus,
     /// What an operator should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -313,6 +316,7 @@ pub(crate) mod tests {
             swept_at: None,
             swept_by: None,
             sweep_took: None,
+            watch: WatchStatus::new(false, Timestamp::from_millis(0)),
             conditions: Vec::new(),
             bulkhead: Bulkhead::new((), &BulkheadConfig::default(), Ceiling::new(1)).status(),
             sessions: BTreeMap::new(),

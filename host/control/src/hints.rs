@@ -1,7 +1,7 @@
 //! When to look at which session before the next sweep is due.
 //!
 //! Hints only make a look come sooner: one that is lost costs an interval, nothing else. Those that fall due together
-//! are answered by one batch.
+//! are answered by one batch. What a watch names is looked at once, and not again as what was started or stopped is.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -26,7 +26,22 @@ pub(crate) struct Hints {
 #[derive(Default)]
 struct Queue {
     looks: BinaryHeap<Reverse<(Instant, SessionId)>>,
+    woken: BTreeSet<SessionId>,
+    full: bool,
     list: bool,
+}
+
+/// What is due.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    /// Sessions that change soon: they are looked at again if they have not.
+    pub(crate) looks: BTreeSet<SessionId>,
+    /// Sessions that have changed, as a watch says.
+    pub(crate) woken: BTreeSet<SessionId>,
+    /// All of them.
+    pub(crate) full: bool,
+    /// Ask for a complete listing.
+    pub(crate) list: bool,
 }
 
 /// Looks that are due so soon are taken along.
@@ -43,6 +58,18 @@ impl Hints {
         self.changed.notify_one();
     }
 
+    /// Look at these at once.
+    pub(crate) fn wake(&self, sessions: BTreeSet<SessionId>) {
+        self.queue(|queue| queue.woken.extend(sessions));
+        self.changed.notify_one();
+    }
+
+    /// Look at every session at once.
+    pub(crate) fn wake_all(&self) {
+        self.queue(|queue| queue.full = true);
+        self.changed.notify_one();
+    }
+
     /// Ask for a complete listing at once.
     pub(crate) fn list(&self) {
         self.queue(|queue| queue.list = true);
@@ -52,24 +79,25 @@ impl Hints {
     /// When the next look is due.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.queue(|queue| {
-            if queue.list {
+            if queue.list || queue.full || !queue.woken.is_empty() {
                 return Some(Instant::now());
             }
             queue.looks.peek().map(|Reverse((at, _))| *at)
         })
     }
 
-    /// Takes what is due: the sessions to look at, and whether to list.
-    pub(crate) fn take(&self) -> (BTreeSet<SessionId>, bool) {
+    /// Takes what is due.
+    pub(crate) fn take(&self) -> Due {
         let until = Instant::now() + SLACK;
         self.queue(|queue| {
-            let mut sessions = BTreeSet::new();
+            let mut looks = BTreeSet::new();
             while queue.looks.peek().is_some_and(|Reverse((at, _))| *at <= until) {
                 if let Some(Reverse((_, session))) = queue.looks.pop() {
-                    sessions.insert(session);
+                    looks.insert(session);
                 }
             }
-            (sessions, std::mem::take(&mut queue.list))
+            let woken = std::mem::take(&mut queue.woken);
+            Due { looks, woken, full: std::mem::take(&mut queue.full), list: std::mem::take(&mut queue.list) }
         })
     }
 }

@@ -14,8 +14,8 @@
 //! backend is asked. *Unknown is not gone.* An error from a backend changes nothing but what is shown; a workload that
 //! one answer leaves out is only missing until a complete listing that began later confirms it.
 //!
-//! Tasks: one sweep, one check, one prober and one listener to the bulkhead for each backend, which may come and go
-//! ([`Control::change_backends`]); one that prunes, where that is configured; one worker for each session that has work and none for an idle one. All are joined by
+//! Tasks: one sweep, one check, one prober and one listener to the bulkhead for each backend, and one that watches where
+//! it has a watch; backends may come and go ([`Control::change_backends`]); one that prunes, where that is configured; one worker for each session that has work and none for an idle one. All are joined by
 //! [`Control::shutdown`].
 //!
 //! Deliberately absent: wasmtime, Docker, HTTP. Backends are reached through
@@ -52,6 +52,7 @@ mod lost;
 mod observe;
 mod once;
 mod orphans;
+mod pace;
 mod pause;
 mod plan;
 mod policy;
@@ -71,6 +72,7 @@ mod sweep;
 mod tests;
 mod turns;
 mod usage;
+mod watch;
 mod why;
 mod worker;
 
@@ -92,4 +94,5 @@ pub use shutdown::Shutdown;
 pub use state::Glance;
 pub use summary::{BackendCondition, Overview, Phase, Summary};
 pub use usage::{Sample, SessionUsage, Unmeasured};
+pub use watch::{WatchState, WatchStatus};
 pub use why::{KnownBackend, LastError, LastProbe, Observed, OpenAct, ProbeResult, Restart, Retry, Why, WhyBackend};

@@ -26,7 +26,7 @@ use crate::config::share;
 use crate::core::Core;
 use crate::draft::{is_live, key};
 use crate::events::{Kind, of_backend};
-use crate::hints::next_look;
+use crate::hints::{Due, next_look};
 use crate::listing::{Listing, listing};
 use crate::look::{Look, LookKind, Seen};
 use crate::observe::{is_news, observed, overtaken, vanished};
@@ -115,15 +115,16 @@ impl Sweep {
             () = tokio::time::sleep_until(wake) => {}
             () = self.backend.hints.changed.notified() => return,
         }
-        let (hinted, mut list) = self.backend.hints.take();
+        let Due { looks, woken, full, mut list } = self.backend.hints.take();
         let (now, backend) = (Instant::now(), Arc::clone(&self.backend));
-        if now >= self.next_sweep {
+        if full || now >= self.next_sweep {
             self.next_sweep = now + spread(self.core.config.sweep_interval);
             let id = self.begin(LookKind::Full);
             list |= trace::piece(id, || span(&backend, LookKind::Full), self.full()).await;
-        } else if !hinted.is_empty() {
+            self.look_again(&looks);
+        } else if !looks.is_empty() || !woken.is_empty() {
             let id = self.begin(LookKind::Quick);
-            list |= trace::piece(id, || span(&backend, LookKind::Quick), self.quick(&hinted)).await;
+            list |= trace::piece(id, || span(&backend, LookKind::Quick), self.quick(&looks, woken)).await;
         }
         if list || now >= self.next_list {
             let id = self.begin(LookKind::List);
@@ -173,10 +174,18 @@ impl Sweep {
         missing > 0
     }
 
-    /// A few sessions that are about to change. Errors are left to the full sweep to report.
-    async fn quick(&self, sessions: &BTreeSet<SessionId>) -> bool {
-        let Asked { missing, .. } = self.ask(self.questions(Some(sessions))).await;
-        for session in sessions {
+    /// A few sessions: those of `looks` are about to change, the others have, as a watch says. Errors are left to the full
+    /// sweep to report.
+    async fn quick(&self, looks: &BTreeSet<SessionId>, mut sessions: BTreeSet<SessionId>) -> bool {
+        sessions.extend(looks.iter().cloned());
+        let Asked { missing, .. } = self.ask(self.questions(Some(&sessions))).await;
+        self.look_again(looks);
+        missing > 0
+    }
+
+    /// Those that still are about to change are looked at again, later each time.
+    fn look_again(&self, looks: &BTreeSet<SessionId>) {
+        for session in looks {
             let Some(entry) = self.core.sessions.get(session) else { continue };
             let next = entry.with(|cell| {
                 cell.marks.looks = cell.marks.looks.saturating_add(1);
@@ -186,7 +195,6 @@ impl Sweep {
                 self.backend.hints.look(session, after);
             }
         }
-        missing > 0
     }
 
     fn questions(&self, only: Option<&BTreeSet<SessionId>>) -> Vec<Question> {

@@ -262,6 +262,7 @@ pub const GRANTS: &[[&str; 3]] = &[
     ["docker.privileged", "yes or no: as good as root", "no"],
     ["docker.capabilities", "names of Linux capabilities that may be added", "none"],
     ["docker.publish", "IP addresses to publish on, besides loopback", "none"],
+    ["docker.pull", "yes or no: have the Engine fetch images", "yes"],
     ["process.programs", "files, or directories of files, that may run", "every program"],
     ["process.directories", "directories that may be worked in", "every directory"],
     ["process.user", "name or number, and `:group`", "root's daemon: `nobody`; else its own"],

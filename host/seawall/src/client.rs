@@ -74,6 +74,11 @@ impl Client {
         self.json(response).await
     }
 
+    /// A request with a JSON body that is answered with a stream.
+    pub(crate) async fn stream(&self, path: &[&str], body: &impl Serialize) -> Result<Response, Failure> {
+        self.checked(self.http.post(self.url(path, &[])?).json(body).send().await).await
+    }
+
     /// A request without a body; the answer's status is a success.
     pub(crate) async fn send(&self, method: Method, path: &[&str], query: &Query<'_>) -> Result<Response, Failure> {
         let request = self.http.request(method, self.url(path, query)?);

@@ -18,6 +18,7 @@ mod neighbours;
 mod reconcile;
 mod recorded;
 mod usage;
+mod watch;
 
 use std::path::Path;
 
@@ -66,6 +67,9 @@ fn main() -> Result<()> {
     }
     if wanted("stats") {
         runtime.block_on(usage::measure(&mut report)).context("measure `stats`")?;
+    }
+    if wanted("watch") {
+        watch::measure(&mut report).context("measure how soon a death is seen")?;
     }
     if wanted("run") {
         engine::run(&mut report).context("measure `seawall run`")?;

@@ -22,6 +22,8 @@ start_containerd() {
 
 start_engine() {
     rm -f "$dir/docker.pid"
+    # No pull leaves this machine; loopback addresses are asked without a proxy.
+    HTTP_PROXY=http://127.0.0.1:9 HTTPS_PROXY=http://127.0.0.1:9 NO_PROXY= \
     dockerd --config-file "$dir/daemon.json" --host "unix://$dir/d.sock" --containerd "$dir/c.sock" \
         --data-root "$dir/.r" --exec-root "$dir/.x" --pidfile "$dir/docker.pid" --cgroup-parent "$cgroup" \
         --bridge "$bridge" --iptables=false --ip-forward=false --ip-masq=false \

@@ -13,6 +13,7 @@ pub mod interrupt;
 pub mod memory;
 pub mod processes;
 pub mod recorder;
+pub mod registry;
 pub mod terminal;
 mod wait;
 pub mod workloads;

@@ -1,7 +1,7 @@
 //! What a plugin may do with an Engine: the table `[backend.NAME.grants.docker]`.
 //!
-//! An empty table grants containers of its own with no file of the host, no volume, no host network, no added
-//! privilege, and ports on loopback addresses only.
+//! An empty table grants containers of its own, of any image that the Engine has or can fetch, with no file of the host, no
+//! volume, no host network, no added privilege, and ports on loopback addresses only.
 
 use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::endpoint::{Endpoint, InvalidEndpoint};
 
 /// The grant. Everything is refused that is not named here.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct DockerGrant {
@@ -34,6 +34,23 @@ pub struct DockerGrant {
     /// Addresses that ports may be published on, besides loopback. `0.0.0.0` and `::` are addresses like any other.
     #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     pub publish: Vec<IpAddr>,
+    /// Whether it may have the Engine fetch images from registries. Default: it may, as its containers reach networks too.
+    pub pull: bool,
+}
+
+impl Default for DockerGrant {
+    fn default() -> Self {
+        Self {
+            host: None,
+            mounts: Vec::new(),
+            volumes: false,
+            host_network: false,
+            privileged: false,
+            capabilities: Vec::new(),
+            publish: Vec::new(),
+            pull: true,
+        }
+    }
 }
 
 impl DockerGrant {
@@ -144,11 +161,12 @@ mod tests {
             "privileged": true,
             "capabilities": ["net_admin", "CAP_SYS_PTRACE"],
             "publish": ["0.0.0.0", "::"],
+            "pull": false,
         }))
         .unwrap();
         assert_eq!(grant.capabilities, ["NET_ADMIN", "SYS_PTRACE"]);
         assert!(!grant.mounts[0].write && grant.mounts[1].write);
-        assert_eq!(grant.publish.len(), 2);
+        assert_eq!((grant.publish.len(), grant.pull), (2, false));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //!
 //! bollard writes requests to the `log` facade, environment and all: nothing may turn `log` records into output.
 //!
-//! Deliberately absent: deadlines and retries (the caller's), pulling images, and Docker's host configuration.
+//! Deliberately absent: deadlines and retries (the caller's), and Docker's host configuration.
 
 mod attach;
 mod config;

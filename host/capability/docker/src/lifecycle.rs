@@ -169,7 +169,10 @@ impl Inner {
         match status_code {
             404 if contains_any(message, &["No such image", "no such image", "not found: "]) => Error::invalid(
                 "image",
-                format!("the Docker Engine has no image {image}; get it with `docker pull {image}`"),
+                format!(
+                    "the Docker Engine has no image {image}; get it with `seawall pull -b {} {image}` or `docker pull {image}`",
+                    self.namespace.backend
+                ),
             ),
             400 if message.contains("client version") => self.connection.failed(client, doing, error),
             400 | 404 => Error::invalid(field(message, "image"), format!("the Docker Engine refuses it: {message}")),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::pending;
+use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,12 +10,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use seawall_backend::{Error, ExecEvent, Execution, ExecutionBackend, Info, Interface, LogStream};
+use seawall_backend::{Error, ExecEvent, Execution, ExecutionBackend, Info, Interface, LogStream, Wake, Wakes};
 use seawall_model::{
     CheckResult, CommandEnd, Endpoint, ExecOptions, Exit, Found, Health, Incarnation, Inspection, Key, LogOptions,
     Measurement, Page, Report, SessionId, SessionName, SessionSpec, Signal, State, Status, Timestamp, Usage, Workload,
 };
 use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
 /// What goes wrong with a call.
@@ -39,6 +41,8 @@ pub(super) enum Chaos {
     Invent { pages: usize, a_page: usize, handle: usize },
     /// One of: an error, a lost answer, a late one; mostly none of them.
     Some,
+    /// `watch`: this, as fast as it is heard.
+    Flood(Wake),
 }
 
 /// When, at a call, the daemon is killed.
@@ -93,6 +97,8 @@ struct World {
     kill_at: Option<(usize, When)>,
     /// The host can remove workloads without it.
     expungeable: bool,
+    /// Whoever watches: gone when they do no longer.
+    watching: Vec<UnboundedSender<io::Result<Wake>>>,
     /// What must never be: two workloads of one session at once, one made twice.
     violations: Vec<String>,
 }
@@ -259,6 +265,30 @@ impl Fake {
 
     pub(super) fn count(&self) -> usize {
         self.world().made.len()
+    }
+
+    /// How many watch.
+    pub(super) fn watchers(&self) -> usize {
+        let mut world = self.world();
+        world.watching.retain(|watcher| !watcher.is_closed());
+        world.watching.len()
+    }
+
+    /// Says to whoever watches that something may have changed.
+    pub(super) fn wake(&self, wake: &Wake) {
+        self.world().watching.iter().for_each(|watcher| _ = watcher.send(Ok(wake.clone())));
+    }
+
+    /// Its watches break.
+    pub(super) fn break_watches(&self, why: &str) {
+        for watcher in self.world().watching.drain(..) {
+            let _ = watcher.send(Err(io::Error::other(why.to_owned())));
+        }
+    }
+
+    /// Its watches end without a word.
+    pub(super) fn end_watches(&self) {
+        self.world().watching.clear();
     }
 
     pub(super) fn calls(&self, function: &'static str) -> usize {
@@ -615,6 +645,18 @@ impl ExecutionBackend for Fake {
     async fn endpoints(&self, _key: &Key) -> Result<Vec<Endpoint>, Error> {
         self.enter("endpoints").await?;
         Ok(Vec::new())
+    }
+
+    async fn watch(&self) -> Result<Wakes, Error> {
+        let chaos = self.enter("watch").await?;
+        if let Some(Chaos::Flood(wake)) = chaos {
+            return Ok(Box::pin(futures_util::stream::repeat_with(move || Ok(wake.clone()))));
+        }
+        let (watcher, wakes) = unbounded_channel();
+        self.world().watching.push(watcher);
+        Self::leave(chaos).await?;
+        let next = |mut wakes: UnboundedReceiver<_>| async move { Some((wakes.recv().await?, wakes)) };
+        Ok(Box::pin(futures_util::stream::unfold(wakes, next)))
     }
 
     async fn last_health_check(&self, _key: &Key) -> Result<Option<CheckResult>, Error> {

@@ -31,4 +31,5 @@ mod schedules;
 mod signals;
 mod stress;
 mod usage;
+mod watch;
 pub(crate) mod writes;

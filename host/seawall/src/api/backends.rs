@@ -30,7 +30,7 @@ pub(super) async fn show(State(api): State<Api>, Reference(name): Reference) -> 
     Ok(axum::Json(find(&api, &name)?).into_response())
 }
 
-fn find(api: &Api, name: &str) -> Result<BackendStatus, Problem> {
+pub(super) fn find(api: &Api, name: &str) -> Result<BackendStatus, Problem> {
     let known = name.parse().ok().and_then(|name| api.control.backend(&name));
     let detail =
         || format!("there is no backend {:?}: `seawall backend ls` lists those that are configured", shown(name));

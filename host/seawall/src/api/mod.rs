@@ -22,6 +22,7 @@ mod hands;
 mod hands_tests;
 mod health;
 mod idempotency;
+mod images;
 mod listing;
 mod logs;
 mod measure;
@@ -56,6 +57,7 @@ pub(crate) use audit::Peer;
 pub(crate) use events::Missed;
 pub(crate) use frame::{Ended, Frame, FrameReader, header as frame_header};
 pub(crate) use hands::{Attaching, NewCommand, Sent, Size as ScreenSize};
+pub(crate) use images::Wanted;
 pub(crate) use server::{Door, Server, WRITE_TIMEOUT};
 pub(crate) use sessions::Downed;
 pub(crate) use socket::{bind, check as check_socket, check_path};
@@ -104,6 +106,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(sessions::wait))
         .routes(routes!(backends::gc))
         .routes(routes!(backends::confirm_lost))
+        .routes(routes!(images::prepare))
         .routes(routes!(sessions::down))
         .routes(routes!(reload::reload))
         .route_layer(axum::middleware::from_fn(patience::held));

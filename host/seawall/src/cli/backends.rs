@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use seawall_backend::breaker::BreakerStatus;
-use seawall_control::{BackendStatus, Overview, Summary};
+use seawall_control::{BackendStatus, Overview, Summary, WatchState, WatchStatus};
 use seawall_model::{BackendName, Timestamp};
 
 use super::Global;
@@ -94,6 +94,23 @@ fn state(breaker: &BreakerStatus) -> String {
     }
 }
 
+/// How its watch is, and what may be done about it.
+fn watch(watch: &WatchStatus, now: Timestamp) -> String {
+    let mut text = match watch.state {
+        WatchState::Unsupported => "unsupported".to_owned(),
+        state => {
+            format!("{state} for {}, {} wakes, opened {} times", age(now, watch.since), watch.wakes, watch.openings)
+        }
+    };
+    if let Some(retry_at) = watch.retry_at {
+        text += &format!(", tried again in {}", short(retry_at.since(now)));
+    }
+    if let Some(error) = &watch.error {
+        text += &format!("; at last: {error}");
+    }
+    text
+}
+
 fn describe(status: &BackendStatus, now: Timestamp) -> String {
     let sessions: Vec<String> = status.sessions.iter().map(|(state, count)| format!("{count} {state}")).collect();
     let some = |text: String| (!text.is_empty()).then_some(text);
@@ -108,6 +125,7 @@ fn describe(status: &BackendStatus, now: Timestamp) -> String {
         ("error", status.error.clone()),
         ("failures", (status.failures > 0).then(|| format!("{} in a row", status.failures))),
         ("engine", status.report.as_ref().map(|report| report.version.clone())),
+        ("watch", Some(watch(&status.watch, now))),
         ("sessions", some(sessions.join(", "))),
         ("breaker", Some(breaker(&status.bulkhead.breaker))),
         ("permits", Some(permits(&status.bulkhead.permits))),

@@ -104,24 +104,24 @@ fn since(text: &str) -> Result<String, String> {
 
 /// One message of a server-sent event stream.
 #[derive(Debug, Default, PartialEq)]
-struct Message {
-    event: String,
-    data: String,
+pub(super) struct Message {
+    pub(super) event: String,
+    pub(super) data: String,
 }
 
 /// The part of the event stream format that the daemon writes.
 #[derive(Default)]
-struct Lines {
+pub(super) struct Lines {
     buffer: Vec<u8>,
     message: Message,
 }
 
 impl Lines {
-    fn feed(&mut self, bytes: &[u8]) {
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    fn next(&mut self) -> Option<Message> {
+    pub(super) fn next(&mut self) -> Option<Message> {
         while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.buffer.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line);

@@ -24,6 +24,7 @@ mod probe;
 #[cfg(test)]
 mod properties;
 mod ps;
+mod pull;
 mod reload;
 mod resume;
 mod run;
@@ -94,6 +95,8 @@ enum Command {
     Down(sessions::Down),
     /// Make a session and start it; prints its id
     Run(Box<run::Run>),
+    /// Have the engine behind a backend fetch an image
+    Pull(pull::Pull),
     /// List sessions
     Ps(ps::Ps),
     /// Show sessions in full
@@ -260,6 +263,7 @@ async fn ask(global: Global, command: Command) -> Result<u8, Failure> {
     match command {
         Command::Down(down) => down.run(&global, &client).await,
         Command::Run(run) => run.run(&global, &client).await,
+        Command::Pull(pull) => pull.run(&global, &client).await,
         Command::Ps(ps) => ps.run(&global, &client).await,
         Command::Inspect(inspect) => inspect.run(&global, &client).await,
         Command::Why(why) => why.run(&global, &client).await,

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::attach::{Attached, With};
 use super::probe::probe;
+use super::pull::{When, before};
 use super::session_file::{SessionFile, variables};
 use super::sessions::seconds;
 use super::terminal::{self, DetachKeys};
@@ -51,6 +52,9 @@ pub(crate) struct Run {
     /// The image, for backends that have images
     #[arg(long)]
     image: Option<String>,
+    /// Whether the image is fetched first. Default: missing, where the backend can fetch any
+    #[arg(long, value_name = "WHEN", value_enum)]
+    pull: Option<When>,
     /// A variable; without a value it is the caller's own
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     env: Vec<String>,
@@ -206,13 +210,14 @@ impl Run {
             return Err(Failure::Usage(message.into()));
         }
         let attach = self.attach || (self.tty && self.stdin && !self.detach && !no_wait);
-        let keys = self.detach_keys.clone();
+        let (keys, pull) = (self.detach_keys.clone(), self.pull);
         let spec = self.spec()?;
         let typed = spec.stdin && spec.tty;
         if attach && typed && !terminal::is_interactive() {
             let message = "standard input is no terminal: leave --tty out, or run this at one, or with --detach";
             return Err(Failure::Usage(message.into()));
         }
+        before(global, client, &spec.backend, spec.image.as_deref(), pull).await?;
         // In a terminal of its own the keys make the signals there.
         let listening = (attach && !typed).then(Attached::listen).transpose()?;
         let hold = timeout.map_or(POLL, |timeout| timeout.min(POLL));
@@ -357,7 +362,7 @@ impl Run {
 }
 
 /// The backend of the caller's environment.
-fn usual_backend() -> Result<Option<BackendName>, Failure> {
+pub(super) fn usual_backend() -> Result<Option<BackendName>, Failure> {
     match std::env::var("SEAWALL_BACKEND") {
         Ok(name) if name.is_empty() => Ok(None),
         Ok(name) => name.parse().map(Some).map_err(|error| Failure::Usage(format!("SEAWALL_BACKEND: {error}"))),

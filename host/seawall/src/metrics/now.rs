@@ -8,7 +8,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use seawall_backend::breaker::BreakerState;
 use seawall_backend::limit::{LimitStats, PoolStats};
-use seawall_control::{BackendHealth, BackendStatus, EventCount, Overview, Phase};
+use seawall_control::{BackendHealth, BackendStatus, EventCount, Overview, Phase, WatchState, WatchStatus};
 use seawall_model::{BackendName, SessionState, Timestamp};
 use seawall_runtime::PoolUse;
 use seawall_store::Stats;
@@ -39,6 +39,7 @@ impl Collector for Now {
         write.one("tasks", "Tasks of the daemon that have not ended", None, float(self.tasks))?;
         self.backends(&mut write)?;
         self.checks(&mut write)?;
+        self.watches(&mut write)?;
         self.sessions(&mut write)?;
         usage::encode(&self.used, &mut write)?;
         self.bulkheads(&mut write)?;
@@ -92,6 +93,22 @@ impl Now {
         write.gauges("backend_check_failures", "Checks that failed in a row", None, failures)?;
         let at = self.each(|status, labels| status.swept_at.map(|at| (labels, seconds_of(at))));
         write.gauges("backend_sweep_timestamp", "When the last good sweep of all sessions ended", SECONDS, at)
+    }
+
+    fn watches(&self, write: &mut Writer<'_, '_>) -> fmt::Result {
+        let states = self.each(|status, labels| {
+            WatchState::ALL
+                .map(|state| (and(labels.clone(), "state", state.as_str()), flag(state == status.watch.state)))
+        });
+        write.gauges("backend_watch_state", "1 for the state that a backend's watch is in", None, states)?;
+        let count = |of: fn(&WatchStatus) -> u64| {
+            let backends = self.overview.backends.iter();
+            backends.map(move |status| (vec![("backend", status.name.as_str())], of(&status.watch)))
+        };
+        let wakes = count(|watch| watch.wakes);
+        write.counters("backend_watch_wakes", "How often a watch said that something may have changed", wakes)?;
+        let openings = count(|watch| watch.openings);
+        write.counters("backend_watch_openings", "How often a watch was opened", openings)
     }
 
     fn sessions(&self, write: &mut Writer<'_, '_>) -> fmt::Result {

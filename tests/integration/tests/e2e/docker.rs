@@ -237,8 +237,8 @@ fn a_missing_image_or_program_is_named() -> Result<()> {
     let Some(engine) = engine() else { return Ok(()) };
     let home = docker_home(engine, "")?;
     let _daemon = home.serve(true)?;
-    let no_image = ["run", "--backend", "docker", "--name", "no-image", "--image", "no/such:image", "--", "true"];
-    refused(&home, &no_image, 64, &["image", "no/such:image", "docker pull"])?;
+    let no_image = ["run", "--backend", "docker", "--pull", "never", "--image", "no/such:image", "--", "true"];
+    refused(&home, &no_image, 64, &["image", "no/such:image", "docker pull", "seawall pull -b docker"])?;
     let no_program = [&["run"], &RUN[..], &["--name", "no-program", "--", "/no/such/program"]].concat();
     refused(&home, &no_program, 64, &["/no/such/program"])?;
     nothing_left(&home)

@@ -27,6 +27,8 @@ mod hands;
 #[cfg(test)]
 mod health;
 #[cfg(test)]
+mod images;
+#[cfg(test)]
 mod intruder;
 #[cfg(test)]
 mod mock;
@@ -42,3 +44,5 @@ mod spec_table;
 mod telemetry;
 #[cfg(test)]
 mod usage;
+#[cfg(test)]
+mod watch;

@@ -14,6 +14,7 @@ mod outage;
 mod refusals;
 mod strangers;
 mod typed;
+mod watch;
 
 use std::sync::OnceLock;
 use std::time::Duration;

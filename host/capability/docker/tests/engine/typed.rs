@@ -174,6 +174,7 @@ async fn no_request_has_a_field_that_the_vocabulary_has_not() {
         privileged: true,
         capabilities: vec!["SYS_ADMIN".to_owned(), "SYS_NICE".to_owned()],
         publish: vec!["0.0.0.0".parse().unwrap()],
+        pull: false,
     };
     let docker = Docker::new(crate::scope("app"), grant);
     let mut asked = TEXTS.len();
