@@ -23,6 +23,8 @@ const SHORT: u32 = 2;
 const FULL: u32 = 20;
 /// As many streams as one backend may have open; the next is refused.
 const STREAMS: usize = 200;
+/// Over so many sessions: one alone may not have all of them.
+const TALKERS: usize = 4;
 /// Of each kind beside them.
 const EACH: usize = 40;
 /// So long it goes on with all of them there.
@@ -48,13 +50,18 @@ pub(crate) fn play(course: &mut Course) -> Result<()> {
     let mut clients = Client::all(&stage, BREATH, &mut rng);
     // More than any buffer on the way takes, and a little now and then.
     let script = "head -c 4000000 /dev/zero | tr '\\0' x; while :; do echo tick; sleep 0.1; done";
-    stage.create(&json!({"backend": "process", "name": "talker", "command": ["sh", "-c", script]}))?;
+    for talker in 0..TALKERS {
+        let spec = json!({"backend": "process", "name": format!("talker-{talker}"), "command": ["sh", "-c", script]});
+        stage.create(&spec)?;
+    }
     for round in 1..=rounds {
         stage.interrupt.check()?;
         crowd(course, &stage, &mut clients, &mut rng, round == 1)?;
         course.note(format_args!("{round} of {rounds} rounds"));
     }
-    stage.remove("talker")?;
+    for talker in 0..TALKERS {
+        stage.remove(&format!("talker-{talker}"))?;
+    }
     for client in &clients {
         course.tally.add("requests", client.answered + client.cut_off);
     }
@@ -68,14 +75,13 @@ pub(crate) fn play(course: &mut Course) -> Result<()> {
 /// All of them come, stay for a while, and go.
 fn crowd(course: &mut Course, stage: &Stage, clients: &mut [Client], rng: &mut StdRng, first: bool) -> Result<()> {
     const EVENTS: &str = "/v1/events?follow=true";
-    const LOGS: &str = "/v1/sessions/talker/logs?follow=true";
     let pid = stage.daemon_pid().context("no daemon runs")?;
     let before = Vitals::of(pid, &stage.home)?;
     let slow = Subscriber::open(&stage.home, EVENTS)?;
     let stuck: Vec<UnixStream> = (0..EACH).map(|_| request(&stage.home, EVENTS)).collect::<Result<_>>()?;
-    let readers: Vec<UnixStream> = (0..STREAMS).map(|_| answered(&stage.home, LOGS)).collect::<Result<_>>()?;
+    let readers: Vec<UnixStream> = (0..STREAMS).map(|at| answered(&stage.home, &logs(at))).collect::<Result<_>>()?;
     let read = under_load(clients, stage, || {
-        let told = ask(&stage.home, "GET", "/v1/sessions/talker/logs", None);
+        let told = ask(&stage.home, "GET", "/v1/sessions/talker-0/logs", None);
         ensure!(matches!(&told, Told::No(503, why) if why.contains("urn:seawall:problem:full")), "{told:?}");
         let until = Instant::now() + TIME;
         let reading = std::thread::spawn(move || slow.read(until));
@@ -104,12 +110,17 @@ fn crowd(course: &mut Course, stage: &Stage, clients: &mut [Client], rng: &mut S
         Ok(if back { Ok(()) } else { Err(format!("{now:?}, before {before:?}")) })
     })?;
     stage.until("permits are given back", || {
-        let all = (0..STREAMS).map(|_| answered(&stage.home, LOGS)).collect::<Result<Vec<_>>>();
+        let all = (0..STREAMS).map(|at| answered(&stage.home, &logs(at))).collect::<Result<Vec<_>>>();
         Ok(all.map(drop).map_err(|error| format!("{error:#}")))
     })?;
     course.tally.add("troublesome clients", clients);
     course.tally.add("events read slowly", read);
     Ok(())
+}
+
+/// Of one session after the other.
+fn logs(at: usize) -> String {
+    format!("/v1/sessions/talker-{}/logs?follow=true", at % TALKERS)
 }
 
 /// Asks, and reads nothing.
