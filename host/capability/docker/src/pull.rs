@@ -182,7 +182,7 @@ fn ungranted(reference: &str) -> Error {
 fn refused(reference: &str, message: &str) -> Error {
     let said = message.trim();
     let sentence = format!("{reference} cannot be pulled: {said}");
-    if contains_any(said, &DENIED) {
+    if contains_any(said, &DENIED) || said == "denied" || said.starts_with("denied:") {
         Error::Denied(format!(
             "{sentence}; the Docker Engine has no credentials of its own: pull it with `docker pull`"
         ))
@@ -243,6 +243,8 @@ mod tests {
             ("manifest for busybox:nope not found: manifest unknown: manifest unknown", "not_found"),
             ("pull access denied for a, repository does not exist or may require 'docker login': denied", "denied"),
             ("Get \"https://r/v2/\": unauthorized: authentication required", "denied"),
+            ("denied", "denied"),
+            ("denied: not yours", "denied"),
             ("Get \"https://r/v2/\": dial tcp: lookup r: no such host", "unavailable"),
             ("Get \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused", "unavailable"),
             ("write /var/lib/docker/tmp/x: no space left on device", "exhausted"),

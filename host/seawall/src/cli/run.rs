@@ -52,7 +52,7 @@ pub(crate) struct Run {
     /// The image, for backends that have images
     #[arg(long)]
     image: Option<String>,
-    /// Whether the image is fetched first. Default: missing, where the backend can fetch any
+    /// Whether the image is fetched first. Default: missing, where the backend can fetch any, and never with --no-wait
     #[arg(long, value_name = "WHEN", value_enum)]
     pull: Option<When>,
     /// A variable; without a value it is the caller's own
@@ -217,7 +217,10 @@ impl Run {
             let message = "standard input is no terminal: leave --tty out, or run this at one, or with --detach";
             return Err(Failure::Usage(message.into()));
         }
-        before(global, client, &spec.backend, spec.image.as_deref(), pull).await?;
+        // Whoever does not wait for the session does not wait for its image, unless that is asked for.
+        if pull.is_some() || !no_wait {
+            before(global, client, &spec.backend, spec.image.as_deref(), pull).await?;
+        }
         // In a terminal of its own the keys make the signals there.
         let listening = (attach && !typed).then(Attached::listen).transpose()?;
         let hold = timeout.map_or(POLL, |timeout| timeout.min(POLL));
