@@ -66,8 +66,8 @@ impl ToSchema for Address {
 
 impl PartialSchema for Size {
     fn schema() -> RefOr<Schema> {
-        let written = text("With a unit; `k`, `m` and `g` are binary, as in Docker.")
-            .pattern(Some("^ *[0-9]{1,20}(\\.[0-9]{1,3})? *([kKmMgGtT]?|[kKmMgGtT][iI]?[bB]|[bB]) *$"))
+        let written = text("With a unit, or whole bytes; `k`, `m` and `g` are binary, as in Docker.")
+            .pattern(Some("^ *([0-9]{1,19}|[0-9]{1,20}(\\.[0-9]{1,3})? *([kKmMgGtT]|[kKmMgGtT][iI]?[bB]|[bB])) *$"))
             .examples(["64MiB"]);
         let bytes = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(u64::MAX));
         let bytes = bytes.description(Some("Bytes."));
