@@ -1,13 +1,12 @@
 //! What can go wrong, in words that say what to do.
 //!
-//! SQLite's errors end here: no other crate sees `sqlx`. Every error can be cloned, since one failed commit fails every
+//! SQLite's errors end here: no other crate sees `rusqlite`. Every error can be cloned, since one failed commit fails every
 //! caller that was in it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use seawall_model::{SessionId, SessionName};
-use sqlx::migrate::MigrateError;
 
 /// Why a data directory could not be opened. Nothing in it was changed, except that what is missing may have been made.
 #[derive(Debug, thiserror::Error)]
@@ -95,23 +94,13 @@ impl OpenError {
         }
     }
 
-    pub(crate) fn from_sqlite(path: &Path, error: &sqlx::Error) -> Self {
+    pub(crate) fn from_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
         let (path, why) = (path.to_owned(), error.to_string());
         match Fault::of(error) {
             Fault::ReadOnly => Self::ReadOnly { path, why },
             Fault::Full => Self::Full { path, why },
             Fault::Damaged => Self::Damaged { path, why },
             Fault::Other => Self::Io { path, why },
-        }
-    }
-
-    pub(crate) fn from_migration(path: &Path, error: MigrateError, known: i64) -> Self {
-        match error {
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Self::from_sqlite(path, &error),
-            MigrateError::VersionMissing(found) if found > known => {
-                Self::NewerSchema { path: path.to_owned(), found, known }
-            }
-            other => Self::Foreign { path: path.to_owned(), why: other.to_string() },
         }
     }
 }
@@ -174,8 +163,8 @@ impl Error {
     }
 }
 
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
         let why = error.to_string().into();
         match Fault::of(&error) {
             Fault::Full => Self::Full(why),
@@ -194,12 +183,8 @@ enum Fault {
 
 impl Fault {
     /// By the primary result code, the lowest byte: <https://www.sqlite.org/rescode.html>.
-    fn of(error: &sqlx::Error) -> Self {
-        let code = match error {
-            sqlx::Error::Database(error) => error.code().and_then(|code| code.parse::<u32>().ok()),
-            _ => None,
-        };
-        match code.map(|code| code & 0xff) {
+    fn of(error: &rusqlite::Error) -> Self {
+        match error.sqlite_error().map(|error| error.extended_code & 0xff) {
             // PERM, READONLY, CANTOPEN
             Some(3 | 8 | 14) => Self::ReadOnly,
             // FULL

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
+use rusqlite::{Connection, OptionalExtension as _};
 use seawall_model::{SessionId, Timestamp};
-use sqlx::{Row as _, SqliteConnection};
 
 use crate::Error;
 use crate::journal::int;
@@ -33,42 +33,36 @@ fn oldest(now: Timestamp) -> i64 {
 }
 
 /// Keeps a key. One that is kept already and not too old is an error.
-pub(crate) async fn put(once: &Once, connection: &mut SqliteConnection) -> Result<(), Error> {
-    let done = sqlx::query(
+pub(crate) fn put(once: &Once, connection: &Connection) -> Result<(), Error> {
+    let mut put = connection.prepare_cached(
         "INSERT INTO idempotency (key, request, session, at) VALUES (?1, ?2, ?3, ?4) \
          ON CONFLICT DO UPDATE SET request = ?2, session = ?3, at = ?4 WHERE at < ?5",
-    )
-    .bind(once.key.as_str())
-    .bind(&once.request[..])
-    .bind(once.session.as_str())
-    .bind(int(once.at.as_millis()))
-    .bind(oldest(once.at))
-    .execute(connection)
-    .await?;
-    if done.rows_affected() == 0 { Err(Error::KeyTaken(once.key.clone())) } else { Ok(()) }
+    )?;
+    let at = int(once.at.as_millis());
+    let rows = put.execute((&once.key, &once.request, once.session.as_str(), at, oldest(once.at)))?;
+    if rows == 0 { Err(Error::KeyTaken(once.key.clone())) } else { Ok(()) }
 }
 
 /// What was made for a key, if it is still kept.
-pub(crate) async fn get(key: &str, now: Timestamp, connection: &mut SqliteConnection) -> Result<Option<Once>, Error> {
-    let row = sqlx::query("SELECT request, session, at FROM idempotency WHERE key = ?1 AND at >= ?2")
-        .bind(key)
-        .bind(oldest(now))
-        .fetch_optional(connection)
-        .await?;
-    let Some(row) = row else { return Ok(None) };
-    let bad = |why: String| Error::BadRecord { what: "idempotency key".to_owned(), why };
-    let request = <[u8; 32]>::try_from(row.try_get::<&[u8], _>("request")?).map_err(|error| bad(error.to_string()))?;
-    let session = row.try_get::<&str, _>("session")?.parse().map_err(|error| bad(format!("{error}")))?;
-    let at = Timestamp::from_millis(row.try_get::<i64, _>("at")?.unsigned_abs());
-    Ok(Some(Once { key: key.to_owned(), request, session, at }))
+pub(crate) fn get(key: &str, now: Timestamp, connection: &Connection) -> Result<Option<Once>, Error> {
+    let mut get =
+        connection.prepare_cached("SELECT request, session, at FROM idempotency WHERE key = ?1 AND at >= ?2")?;
+    let found = get.query_row((key, oldest(now)), |row| {
+        Ok((row.get::<_, [u8; 32]>("request")?, row.get::<_, String>("session")?, row.get::<_, i64>("at")?))
+    });
+    let Some((request, session, at)) = found.optional()? else { return Ok(None) };
+    let session = session
+        .parse()
+        .map_err(|error| Error::BadRecord { what: "idempotency key".to_owned(), why: format!("{error}") })?;
+    Ok(Some(Once { key: key.to_owned(), request, session, at: Timestamp::from_millis(at.unsigned_abs()) }))
 }
 
 /// Forgets a key.
-pub(crate) async fn forget(key: &str, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM idempotency WHERE key = ?1").bind(key).execute(connection).await.map(drop)
+pub(crate) fn forget(key: &str, connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.prepare_cached("DELETE FROM idempotency WHERE key = ?1")?.execute([key]).map(drop)
 }
 
 /// Forgets keys that are too old.
-pub(crate) async fn prune(now: Timestamp, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM idempotency WHERE at < ?1").bind(oldest(now)).execute(connection).await.map(drop)
+pub(crate) fn prune(now: Timestamp, connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.prepare_cached("DELETE FROM idempotency WHERE at < ?1")?.execute([oldest(now)]).map(drop)
 }

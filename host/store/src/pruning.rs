@@ -8,8 +8,8 @@
 
 use std::time::Duration;
 
+use rusqlite::Connection;
 use seawall_model::Timestamp;
-use sqlx::SqliteConnection;
 
 use crate::journal::int;
 use crate::{JournalConfig, once};
@@ -33,50 +33,43 @@ impl Pruning {
     }
 
     /// Counts events, and prunes when enough came or enough time went by.
-    pub(crate) async fn after(&mut self, events: u64, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    pub(crate) fn after(&mut self, events: u64, connection: &Connection) -> Result<(), rusqlite::Error> {
         let now = Timestamp::now();
         self.added = self.added.saturating_add(events);
         let many = self.added >= (self.config.events / 10).clamp(1, 256);
         // A clock that was set back must not put pruning off for as long.
         let long = self.last.is_none_or(|last| now < last || now.since(last) >= PRUNE_EVERY);
-        if many || long { self.prune(connection).await } else { Ok(()) }
+        if many || long { self.prune(connection) } else { Ok(()) }
     }
 
     /// Forgets what is beyond the bounds.
-    pub(crate) async fn prune(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    pub(crate) fn prune(&mut self, connection: &Connection) -> Result<(), rusqlite::Error> {
         let now = Timestamp::now();
         let age = u64::try_from(self.config.age.as_millis()).unwrap_or(u64::MAX);
-        sqlx::query("DELETE FROM events WHERE at < ?1")
-            .bind(int(now.as_millis().saturating_sub(age)))
-            .execute(&mut *connection)
-            .await?;
-        share(self.config.events, connection).await?;
-        once::prune(now, connection).await?;
+        let mut old = connection.prepare_cached("DELETE FROM events WHERE at < ?1")?;
+        old.execute([int(now.as_millis().saturating_sub(age))])?;
+        share(self.config.events, connection)?;
+        once::prune(now, connection)?;
         self.added = 0;
         self.last = Some(now);
         Ok(())
     }
 }
 
-async fn share(most: u64, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let voices: Vec<i64> =
-        sqlx::query_scalar("SELECT count(*) FROM events GROUP BY session, CASE WHEN session IS NULL THEN backend END")
-            .fetch_all(&mut *connection)
-            .await?;
-    let voices: Vec<u64> = voices.into_iter().map(i64::unsigned_abs).collect();
+fn share(most: u64, connection: &Connection) -> Result<(), rusqlite::Error> {
+    let mut voices = connection
+        .prepare_cached("SELECT count(*) FROM events GROUP BY session, CASE WHEN session IS NULL THEN backend END")?;
+    let voices = voices.query_map((), |row| row.get::<_, i64>(0))?;
+    let voices = voices.map(|count| count.map(i64::unsigned_abs)).collect::<Result<Vec<_>, _>>()?;
     let Some(level) = level(voices, most) else { return Ok(()) };
-    sqlx::query(
+    let mut louder = connection.prepare_cached(
         "DELETE FROM events WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY session, \
          CASE WHEN session IS NULL THEN backend END ORDER BY id DESC) AS place FROM events) WHERE place > ?1)",
-    )
-    .bind(int(level.max(FEW)))
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query("DELETE FROM events WHERE id <= (SELECT id FROM events ORDER BY id DESC LIMIT 1 OFFSET ?1)")
-        .bind(int(most))
-        .execute(connection)
-        .await?;
-    Ok(())
+    )?;
+    louder.execute([int(level.max(FEW))])?;
+    let mut oldest = connection
+        .prepare_cached("DELETE FROM events WHERE id <= (SELECT id FROM events ORDER BY id DESC LIMIT 1 OFFSET ?1)")?;
+    oldest.execute([int(most)]).map(drop)
 }
 
 /// The most events that any voice may keep so that all together have no more than `most`. `None`: there is room for all.

@@ -5,21 +5,20 @@
 
 use std::sync::Arc;
 
-use sqlx::{Connection, SqliteConnection};
-use tokio::runtime::Handle;
+use rusqlite::Connection;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use crate::Error;
 use crate::schema::Database;
+use crate::{Error, schema};
 
 /// Reads from the database.
 #[derive(Debug)]
 pub(crate) struct Reader {
     database: Database,
     /// Opened by the first read, and again by the read after one that failed.
-    connection: Arc<Mutex<Option<SqliteConnection>>>,
+    connection: Arc<Mutex<Option<Connection>>>,
     closing: CancellationToken,
 }
 
@@ -32,26 +31,23 @@ impl Reader {
     pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: AsyncFnOnce(&mut SqliteConnection) -> Result<T, Error> + Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
     {
         let mut slot = Arc::clone(&self.connection).lock_owned().await;
         if self.closing.is_cancelled() {
             return Err(Error::Closed);
         }
         let database = self.database.clone();
-        let handle = Handle::current();
         let reading = spawn_blocking(move || {
-            handle.block_on(async move {
-                let mut connection = match slot.take() {
-                    Some(connection) => connection,
-                    None => database.reader().await?,
-                };
-                sqlx::raw_sql("BEGIN").execute(&mut connection).await?;
-                let result = work(&mut connection).await;
-                sqlx::raw_sql("ROLLBACK").execute(&mut connection).await?;
-                *slot = Some(connection);
-                result
-            })
+            let mut connection = match slot.take() {
+                Some(connection) => connection,
+                None => database.reader()?,
+            };
+            let transaction = connection.transaction()?;
+            let result = work(&transaction);
+            transaction.rollback()?;
+            *slot = Some(connection);
+            result
         });
         reading.await.map_err(|error| Error::Database(format!("a read was cut off: {error}").into()))?
     }
@@ -59,10 +55,6 @@ impl Reader {
     /// Waits for the read under way and closes the connection.
     pub(crate) async fn close(&self) {
         let connection = self.connection.lock().await.take();
-        if let Some(connection) = connection
-            && let Err(error) = connection.close().await
-        {
-            tracing::warn!(%error, "the database was not closed cleanly");
-        }
+        schema::close(connection).await;
     }
 }

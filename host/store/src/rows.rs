@@ -3,12 +3,11 @@
 //! Records are turned into rows in the caller's task, so that the writer only writes. A row that cannot be turned back
 //! is an error that names it, never a session less (E8).
 
+use rusqlite::{Connection, Row as Found};
 use seawall_model::{
     BackendName, Desired, Exit, Health, Incarnation, SessionId, SessionName, SessionSpec, SessionState, Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection};
 
 use crate::{Error, Event, Intent, Once, SessionRecord, Snapshot, Token, Write};
 
@@ -124,30 +123,29 @@ fn json<T: Serialize>(value: &T, what: impl FnOnce() -> String) -> Result<String
 }
 
 /// Everything that the control loop begins with.
-pub(crate) async fn snapshot(connection: &mut SqliteConnection) -> Result<Snapshot, Error> {
-    let sessions = sqlx::query(
+pub(crate) fn snapshot(connection: &Connection) -> Result<Snapshot, Error> {
+    let mut sessions = connection.prepare_cached(
         "SELECT id, name, spec, status, handle, intent FROM sessions LEFT JOIN intents ON session = id \
          ORDER BY sessions.rowid",
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    let mut snapshot = Snapshot { sessions: Vec::with_capacity(sessions.len()), intents: Vec::new() };
-    for row in sessions {
-        let id: String = row.try_get("id")?;
+    )?;
+    let mut rows = sessions.query(())?;
+    let mut snapshot = Snapshot::default();
+    while let Some(row) = rows.next()? {
+        let id: String = row.get("id")?;
         let bad = |error: BadRow| Error::BadRecord { what: format!("session {id:?}"), why: error.to_string() };
-        snapshot.sessions.push(session(&row).map_err(bad)?);
-        snapshot.intents.extend(intent(&row).map_err(bad)?);
+        snapshot.sessions.push(session(row).map_err(bad)?);
+        snapshot.intents.extend(intent(row).map_err(bad)?);
     }
     Ok(snapshot)
 }
 
 type BadRow = Box<dyn std::error::Error + Send + Sync>;
 
-fn session(row: &SqliteRow) -> Result<SessionRecord, BadRow> {
-    let id: SessionId = row.try_get::<&str, _>("id")?.parse()?;
-    let name: SessionName = row.try_get::<&str, _>("name")?.parse()?;
-    let spec: SessionSpec = serde_json::from_str(row.try_get("spec")?)?;
-    let status: Status = serde_json::from_str(row.try_get("status")?)?;
+fn session(row: &Found<'_>) -> Result<SessionRecord, BadRow> {
+    let id: SessionId = row.get_ref("id")?.as_str()?.parse()?;
+    let name: SessionName = row.get_ref("name")?.as_str()?.parse()?;
+    let spec: SessionSpec = serde_json::from_str(row.get_ref("spec")?.as_str()?)?;
+    let status: Status = serde_json::from_str(row.get_ref("status")?.as_str()?)?;
     Ok(SessionRecord {
         id,
         name,
@@ -161,7 +159,7 @@ fn session(row: &SqliteRow) -> Result<SessionRecord, BadRow> {
         started: status.started,
         ready: status.ready,
         exit: status.exit,
-        handle: row.try_get("handle")?,
+        handle: row.get("handle")?,
         created_at: status.created_at,
         started_at: status.started_at,
         finished_at: status.finished_at,
@@ -171,11 +169,11 @@ fn session(row: &SqliteRow) -> Result<SessionRecord, BadRow> {
     })
 }
 
-fn intent(row: &SqliteRow) -> Result<Option<Intent>, BadRow> {
-    let text: Option<&str> = row.try_get("intent")?;
+fn intent(row: &Found<'_>) -> Result<Option<Intent>, BadRow> {
+    let text = row.get_ref("intent")?.as_str_or_null()?;
     let intent: Option<Intent> = text.map(serde_json::from_str).transpose()?;
     match intent {
-        Some(intent) if intent.session.as_str() != row.try_get::<&str, _>("id")? => {
+        Some(intent) if intent.session.as_str() != row.get_ref("id")?.as_str()? => {
             Err(format!("its intent is of session {}", intent.session).into())
         }
         intent => Ok(intent),

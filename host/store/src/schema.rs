@@ -4,22 +4,23 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::{Connection, OpenFlags};
 use seawall_model::{InvalidName, StoreId};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, SqlSafeStr, SqliteConnection};
+use tokio::task::spawn_blocking;
 
 use crate::journal;
 use crate::lock::{self, Lock};
 use crate::{OpenError, StoreConfig};
 
 /// In the order in which they are applied. A released migration is never edited.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
-    (1, "first", include_str!("../migrations/0001_first.sql")),
-    (2, "trace", include_str!("../migrations/0002_trace.sql")),
-    (3, "requests", include_str!("../migrations/0003_requests.sql")),
-    (4, "tokens", include_str!("../migrations/0004_tokens.sql")),
+const MIGRATIONS: [(i64, &str); 4] = [
+    (1, include_str!("../migrations/0001_first.sql")),
+    (2, include_str!("../migrations/0002_trace.sql")),
+    (3, include_str!("../migrations/0003_requests.sql")),
+    (4, include_str!("../migrations/0004_tokens.sql")),
 ];
+/// Where sqlx, with which the schema was brought up to date before, kept its version.
+const EARLIER: &str = "_sqlx_migrations";
 /// Set by the first migration: "Seaw".
 const APPLICATION: i64 = 0x5365_6177;
 /// How every SQLite database begins.
@@ -29,7 +30,9 @@ const PAGE: u64 = 4096;
 /// Nobody else should ever hold SQLite's own locks; whoever looks with another tool may for a moment.
 const BUSY: Duration = Duration::from_secs(5);
 /// The write-ahead log is cut back to this after it was larger.
-const JOURNAL_SIZE: &str = "16777216";
+const JOURNAL_SIZE: u32 = 16 << 20;
+/// Statements that a connection keeps prepared: more than there are.
+const STATEMENTS: usize = 64;
 
 /// Where the database is and how to connect to it.
 #[derive(Clone, Debug)]
@@ -47,63 +50,60 @@ impl Database {
         self.config
     }
 
-    fn options(&self) -> SqliteConnectOptions {
-        SqliteConnectOptions::new()
-            .filename(&self.path)
-            .foreign_keys(true)
-            .busy_timeout(BUSY)
-            .disable_statement_logging()
+    fn connect(&self) -> Result<Connection, rusqlite::Error> {
+        // No mutex: a connection is in one thread at a time, and its type sees to that.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(BUSY)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        connection.execute_batch("PRAGMA foreign_keys = ON")?;
+        Ok(connection)
     }
 
     /// The connection that writes: what it commits is on the disk.
-    pub(crate) async fn writer(&self) -> Result<SqliteConnection, sqlx::Error> {
-        let options = self
-            .options()
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .pragma("journal_size_limit", JOURNAL_SIZE);
-        let options = match self.config.max_bytes {
-            Some(bytes) => {
-                options.pragma("max_page_count", (bytes / PAGE).clamp(1, u64::from(u32::MAX - 1)).to_string())
-            }
-            None => options,
-        };
-        options.connect().await
+    pub(crate) fn writer(&self) -> Result<Connection, rusqlite::Error> {
+        let connection = self.connect()?;
+        connection.execute_batch(&format!(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = {JOURNAL_SIZE}"
+        ))?;
+        if let Some(bytes) = self.config.max_bytes {
+            let pages = (bytes / PAGE).clamp(1, u64::from(u32::MAX - 1));
+            connection.execute_batch(&format!("PRAGMA max_page_count = {pages}"))?;
+        }
+        Ok(connection)
     }
 
     /// A connection that cannot write.
-    pub(crate) async fn reader(&self) -> Result<SqliteConnection, sqlx::Error> {
-        self.options().pragma("query_only", "ON").connect().await
+    pub(crate) fn reader(&self) -> Result<Connection, rusqlite::Error> {
+        let connection = self.connect()?;
+        connection.execute_batch("PRAGMA query_only = ON")?;
+        Ok(connection)
     }
 
     /// Checks the file, brings it to the newest schema, and gives the connection that writes, the store's id,
     /// and the newest event's.
-    pub(crate) async fn open(&self, lock: &Lock) -> Result<(SqliteConnection, StoreId, u64), OpenError> {
-        self.inspect(lock).await?;
-        let in_file = |error: sqlx::Error| OpenError::from_sqlite(&self.path, &error);
-        let mut connection = self.writer().await.map_err(in_file)?;
-        migrator()
-            .run(&mut connection)
-            .await
-            .map_err(|error| OpenError::from_migration(&self.path, error, newest()))?;
-        sqlx::query("INSERT OR IGNORE INTO meta (key, value) VALUES ('store', ?1)")
-            .bind(StoreId::random().as_str())
-            .execute(&mut connection)
-            .await
-            .map_err(in_file)?;
-        let id: String = sqlx::query_scalar("SELECT value FROM meta WHERE key = 'store'")
-            .fetch_one(&mut connection)
-            .await
-            .map_err(in_file)?;
+    pub(crate) fn open(&self, lock: &Lock) -> Result<(Connection, StoreId, u64), OpenError> {
+        self.inspect(lock)?;
+        let (connection, id, last) =
+            self.bring_up_to_date().map_err(|error| OpenError::from_sqlite(&self.path, &error))?;
         let id = id.parse().map_err(|error: InvalidName| self.damaged(error.to_string()))?;
-        let last = journal::last(&mut connection).await.map_err(in_file)?;
         lock.sign(Some(&id))?;
         Ok((connection, id, last))
     }
 
+    fn bring_up_to_date(&self) -> Result<(Connection, String, u64), rusqlite::Error> {
+        let mut connection = self.writer()?;
+        migrate(&mut connection)?;
+        connection
+            .execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('store', ?1)", [StoreId::random().as_str()])?;
+        let id = connection.query_row("SELECT value FROM meta WHERE key = 'store'", (), |row| row.get(0))?;
+        let last = journal::last(&connection)?;
+        Ok((connection, id, last))
+    }
+
     /// Looks at what is there without changing it.
-    async fn inspect(&self, lock: &Lock) -> Result<(), OpenError> {
-        let in_file = |error: sqlx::Error| OpenError::from_sqlite(&self.path, &error);
+    fn inspect(&self, lock: &Lock) -> Result<(), OpenError> {
+        let in_file = |error: rusqlite::Error| OpenError::from_sqlite(&self.path, &error);
         let io = |error: io::Error| OpenError::from_io(&self.path, &error);
         // Made here, so that SQLite does not make it readable for others. Its companions take over the mode.
         let mut file = lock::private(&self.path).map_err(io)?;
@@ -122,23 +122,17 @@ impl Database {
         if length % PAGE != 0 && !self.path.with_extension("db-wal").exists() {
             return Err(self.damaged(format!("it is cut short: {length} bytes are no whole number of pages")));
         }
-        let mut connection = self.options().connect().await.map_err(in_file)?;
-        let found = self.judge(&mut connection, lock).await;
-        connection.close().await.map_err(in_file)?;
+        let connection = self.connect().map_err(in_file)?;
+        let found = self.judge(&connection, lock);
+        connection.close().map_err(|(_, error)| in_file(error))?;
         found
     }
 
-    async fn judge(&self, connection: &mut SqliteConnection, lock: &Lock) -> Result<(), OpenError> {
-        let in_file = |error: sqlx::Error| OpenError::from_sqlite(&self.path, &error);
-        let application: i64 =
-            sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await.map_err(in_file)?;
-        // A first start may have been cut off after this table and before the first migration.
-        let tables: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' AND name <> '_sqlx_migrations'",
-        )
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(in_file)?;
+    fn judge(&self, connection: &Connection, lock: &Lock) -> Result<(), OpenError> {
+        let in_file = |error: rusqlite::Error| OpenError::from_sqlite(&self.path, &error);
+        let number = |sql: &str| connection.query_row(sql, (), |row| row.get::<_, i64>(0)).map_err(in_file);
+        let application = number("PRAGMA application_id")?;
+        let tables = number("SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'")?;
         if application != APPLICATION {
             if tables == 0 {
                 return self.first_start(lock);
@@ -146,15 +140,11 @@ impl Database {
             let why = format!("its application id is {application:#x}");
             return Err(OpenError::Foreign { path: self.path.clone(), why });
         }
-        let found: i64 = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(in_file)?;
+        let found = version(connection).map_err(in_file)?;
         if found > newest() {
             return Err(OpenError::NewerSchema { path: self.path.clone(), found, known: newest() });
         }
-        let health: String =
-            sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut *connection).await.map_err(in_file)?;
+        let health: String = connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0)).map_err(in_file)?;
         if health != "ok" {
             return Err(self.damaged(health));
         }
@@ -175,12 +165,45 @@ impl Database {
 }
 
 fn newest() -> i64 {
-    MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or(0)
+    MIGRATIONS.iter().map(|(version, _)| *version).max().unwrap_or(0)
 }
 
-fn migrator() -> Migrator {
-    let migrations = MIGRATIONS.map(|(version, description, sql)| {
-        Migration::new(version, description.into(), MigrationType::Simple, sql.into_sql_str(), false)
-    });
-    Migrator::with_migrations(migrations.into())
+/// The newest migration that was applied; 0 if none was.
+fn version(connection: &Connection) -> Result<i64, rusqlite::Error> {
+    let number = |sql: &str| connection.query_row(sql, (), |row| row.get(0));
+    match number("PRAGMA user_version")? {
+        // Before it was kept there, it was in a table.
+        0 if connection.table_exists(None, EARLIER)? => {
+            number(&format!("SELECT coalesce(max(version), 0) FROM {EARLIER}"))
+        }
+        version => Ok(version),
+    }
+}
+
+/// Brings the schema up to date, each step whole or not at all.
+fn migrate(connection: &mut Connection) -> Result<(), rusqlite::Error> {
+    let found = version(connection)?;
+    if connection.table_exists(None, EARLIER)? {
+        let step = connection.transaction()?;
+        step.execute_batch(&format!("DROP TABLE {EARLIER}; PRAGMA user_version = {found}"))?;
+        step.commit()?;
+    }
+    for (version, sql) in MIGRATIONS.into_iter().filter(|(version, _)| *version > found) {
+        let step = connection.transaction()?;
+        step.execute_batch(sql)?;
+        step.pragma_update(None, "user_version", version)?;
+        step.commit()?;
+    }
+    Ok(())
+}
+
+/// Closes a connection, if there is one. The last one copies the log into the database.
+pub(crate) async fn close(connection: Option<Connection>) {
+    let Some(connection) = connection else { return };
+    let closed = spawn_blocking(move || connection.close().map_err(|(_, error)| error));
+    match closed.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the database was not closed cleanly"),
+        Err(error) => tracing::warn!(%error, "the database was not closed cleanly"),
+    }
 }

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 
+use rusqlite::{Connection, OptionalExtension as _};
 use seawall_model::{BackendName, StoreId, Timestamp};
-use sqlx::{Row as _, SqliteConnection};
-use tokio::runtime::Handle;
 use tokio::sync::{Mutex, broadcast};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
@@ -91,16 +90,13 @@ impl Store {
     /// writable, or there is no space.
     pub async fn open_with(dir: &Path, config: StoreConfig) -> Result<Self, OpenError> {
         let path = dir.to_owned();
-        let handle = Handle::current();
         let database = Database::new(dir, config);
         let opening = {
             let database = database.clone();
             spawn_blocking(move || {
-                handle.block_on(async move {
-                    let lock = Lock::take(&path)?;
-                    let (connection, id, last) = database.open(&lock).await?;
-                    Ok::<_, OpenError>((lock, connection, id, last))
-                })
+                let lock = Lock::take(&path)?;
+                let (connection, id, last) = database.open(&lock)?;
+                Ok::<_, OpenError>((lock, connection, id, last))
             })
         };
         let (lock, connection, id, last) = opening
@@ -148,7 +144,7 @@ impl Store {
     /// [`Error::BadRecord`] if any of it cannot be read: then nothing is given, since a session left out would be taken
     /// for an orphan.
     pub async fn load(&self) -> Result<Snapshot, Error> {
-        self.0.reader.read(async |connection| rows::snapshot(connection).await).await
+        self.0.reader.read(rows::snapshot).await
     }
 
     /// All of the writes, in this order, or none. They are on the disk when this returns `Ok`, and the events among them
@@ -199,7 +195,7 @@ impl Store {
     /// # Errors
     /// See [`Error`].
     pub async fn event_page(&self, after: u64, limit: usize, filter: EventFilter) -> Result<EventPage, Error> {
-        self.0.reader.read(async move |connection| journal::page(after, limit, &filter, connection).await).await
+        self.0.reader.read(move |connection| journal::page(after, limit, &filter, connection)).await
     }
 
     /// Where to begin to read for the last `count` events that are meant: the id before them.
@@ -207,7 +203,7 @@ impl Store {
     /// # Errors
     /// See [`Error`].
     pub async fn before_last_events(&self, count: usize, filter: EventFilter) -> Result<u64, Error> {
-        self.0.reader.read(async move |connection| journal::before_last(count, &filter, connection).await).await
+        self.0.reader.read(move |connection| journal::before_last(count, &filter, connection)).await
     }
 
     /// The id of the newest event that was published; 0 if there never was one.
@@ -226,7 +222,7 @@ impl Store {
             Some(shared) => Arc::clone(shared),
             None => {
                 let name = backend.clone();
-                let shared = self.0.reader.read(async move |connection| load_state(name, connection).await).await?;
+                let shared = self.0.reader.read(move |connection| load_state(name, connection)).await?;
                 let shared = Arc::new(shared);
                 states.insert(backend.clone(), Arc::clone(&shared));
                 shared
@@ -241,7 +237,7 @@ impl Store {
     /// See [`Error`].
     pub async fn once(&self, key: &str, now: Timestamp) -> Result<Option<Once>, Error> {
         let key = key.to_owned();
-        self.0.reader.read(async move |connection| once::get(&key, now, connection).await).await
+        self.0.reader.read(move |connection| once::get(&key, now, connection)).await
     }
 
     /// Every token, oldest first.
@@ -249,7 +245,7 @@ impl Store {
     /// # Errors
     /// See [`Error`].
     pub async fn tokens(&self) -> Result<Vec<Token>, Error> {
-        self.0.reader.read(async |connection| tokens::all(connection).await).await
+        self.0.reader.read(tokens::all).await
     }
 
     /// Counts since the store was opened.
@@ -275,20 +271,14 @@ impl Store {
     }
 }
 
-async fn load_state(backend: BackendName, connection: &mut SqliteConnection) -> Result<Shared, Error> {
-    let rows = sqlx::query("SELECT key, value, version FROM state WHERE backend = ?1")
-        .bind(backend.to_string())
-        .fetch_all(&mut *connection)
-        .await?;
-    let mut entries = BTreeMap::new();
-    for row in rows {
-        let version = row.try_get::<i64, _>("version")?.unsigned_abs();
-        let value = Arc::from(row.try_get::<&[u8], _>("value")?);
-        entries.insert(row.try_get("key")?, Versioned { value, version });
-    }
-    let version: Option<i64> = sqlx::query_scalar("SELECT version FROM state_version WHERE backend = ?1")
-        .bind(backend.to_string())
-        .fetch_optional(connection)
-        .await?;
+fn load_state(backend: BackendName, connection: &Connection) -> Result<Shared, Error> {
+    let mut values = connection.prepare_cached("SELECT key, value, version FROM state WHERE backend = ?1")?;
+    let values = values.query_map([backend.as_str()], |row| {
+        let version = row.get::<_, i64>("version")?.unsigned_abs();
+        Ok((row.get("key")?, Versioned { value: row.get("value")?, version }))
+    })?;
+    let entries = values.collect::<Result<BTreeMap<_, _>, _>>()?;
+    let mut version = connection.prepare_cached("SELECT version FROM state_version WHERE backend = ?1")?;
+    let version: Option<i64> = version.query_row([backend.as_str()], |row| row.get(0)).optional()?;
     Ok(Shared::new(backend, entries, version.unwrap_or(0).unsigned_abs()))
 }

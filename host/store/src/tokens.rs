@@ -2,10 +2,9 @@
 
 use std::str::FromStr;
 
+use rusqlite::{Connection, Row};
 use seawall_model::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection};
 
 use crate::Error;
 use crate::journal::int;
@@ -63,53 +62,52 @@ pub struct Token {
 }
 
 /// Adds a token.
-pub(crate) async fn put(token: &Token, connection: &mut SqliteConnection) -> Result<(), Error> {
-    let done = sqlx::query(
+pub(crate) fn put(token: &Token, connection: &Connection) -> Result<(), Error> {
+    let mut put = connection.prepare_cached(
         "INSERT INTO tokens (id, name, hash, scope, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
          ON CONFLICT DO NOTHING",
-    )
-    .bind(token.id.as_str())
-    .bind(token.name.as_str())
-    .bind(&token.hash[..])
-    .bind(token.scope.as_str())
-    .bind(int(token.created_at.as_millis()))
-    .bind(token.expires_at.map(|at| int(at.as_millis())))
-    .execute(connection)
-    .await?;
-    if done.rows_affected() == 0 { Err(Error::TokenTaken(token.name.clone())) } else { Ok(()) }
+    )?;
+    let rows = put.execute((
+        &token.id,
+        &token.name,
+        &token.hash,
+        token.scope.as_str(),
+        int(token.created_at.as_millis()),
+        token.expires_at.map(|at| int(at.as_millis())),
+    ))?;
+    if rows == 0 { Err(Error::TokenTaken(token.name.clone())) } else { Ok(()) }
 }
 
 /// Remembers that a token was used.
-pub(crate) async fn used(id: &str, at: Timestamp, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let update = sqlx::query("UPDATE tokens SET used_at = ?2 WHERE id = ?1").bind(id).bind(int(at.as_millis()));
-    update.execute(connection).await.map(drop)
+pub(crate) fn used(id: &str, at: Timestamp, connection: &Connection) -> Result<(), rusqlite::Error> {
+    let mut update = connection.prepare_cached("UPDATE tokens SET used_at = ?2 WHERE id = ?1")?;
+    update.execute((id, int(at.as_millis()))).map(drop)
 }
 
 /// Removes a token.
-pub(crate) async fn delete(id: &str, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM tokens WHERE id = ?1").bind(id).execute(connection).await.map(drop)
+pub(crate) fn delete(id: &str, connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.prepare_cached("DELETE FROM tokens WHERE id = ?1")?.execute([id]).map(drop)
 }
 
 /// Every token.
-pub(crate) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Token>, Error> {
-    let rows = sqlx::query("SELECT * FROM tokens").fetch_all(connection).await?;
-    rows.iter().map(read).collect()
+pub(crate) fn all(connection: &Connection) -> Result<Vec<Token>, Error> {
+    connection.prepare_cached("SELECT * FROM tokens")?.query_and_then((), read)?.collect()
 }
 
-fn read(row: &SqliteRow) -> Result<Token, Error> {
-    let id: String = row.try_get("id")?;
+fn read(row: &Row<'_>) -> Result<Token, Error> {
+    let id: String = row.get("id")?;
     let bad = |why: String| Error::BadRecord { what: format!("token {id}"), why };
-    let word: &str = row.try_get("scope")?;
+    let word: String = row.get("scope")?;
     let scope = word.parse().map_err(|_| bad(format!("{word:?} is no scope")))?;
-    let hash = <[u8; 32]>::try_from(row.try_get::<&[u8], _>("hash")?).map_err(|error| bad(error.to_string()))?;
+    let hash = row.get("hash").map_err(|error| bad(error.to_string()))?;
     let time = |millis: i64| Timestamp::from_millis(millis.unsigned_abs());
     Ok(Token {
-        name: row.try_get("name")?,
+        name: row.get("name")?,
         hash,
         scope,
-        created_at: time(row.try_get("created_at")?),
-        expires_at: row.try_get::<Option<i64>, _>("expires_at")?.map(time),
-        used_at: row.try_get::<Option<i64>, _>("used_at")?.map(time),
+        created_at: time(row.get("created_at")?),
+        expires_at: row.get::<_, Option<i64>>("expires_at")?.map(time),
+        used_at: row.get::<_, Option<i64>>("used_at")?.map(time),
         id,
     })
 }

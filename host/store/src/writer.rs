@@ -25,9 +25,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sqlx::error::ErrorKind;
-use sqlx::{Connection, SqliteConnection};
-use tokio::runtime::Handle;
+use rusqlite::ffi::{SQLITE_CONSTRAINT_FOREIGNKEY, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
+use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
@@ -38,12 +37,15 @@ use crate::pruning::Pruning;
 use crate::rows::{Row, SessionRow};
 use crate::schema::Database;
 use crate::state::{Checked, Commit};
-use crate::{Error, Event, StateError, once, tokens};
+use crate::{Error, Event, StateError, once, schema, tokens};
 
 /// Batches that may wait; more callers wait to queue.
 const QUEUE: usize = 1024;
 /// Batches in one transaction.
 const GROUP: usize = 256;
+
+/// The lock is taken at once, not with the first write.
+const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// What one caller wants written, whole or not at all.
 #[derive(Debug)]
@@ -140,7 +142,7 @@ pub(crate) struct Counters {
 pub(crate) struct Writer {
     pub(crate) database: Database,
     /// `None` after an error that only a new connection mends.
-    pub(crate) connection: Option<SqliteConnection>,
+    pub(crate) connection: Option<Connection>,
     pub(crate) events: broadcast::Sender<Arc<Event>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) pruning: Pruning,
@@ -167,15 +169,11 @@ impl Writer {
             let group = std::mem::take(&mut group);
             let (database, lock) = (self.database.clone(), Arc::clone(&self.lock));
             let (events, counters) = (self.events.clone(), Arc::clone(&self.counters));
-            let handle = Handle::current();
-            match spawn_blocking(move || {
-                handle.block_on(async move {
-                    self.write(group).await;
-                    self
-                })
-            })
-            .await
-            {
+            let written = spawn_blocking(move || {
+                self.write(group);
+                self
+            });
+            match written.await {
                 Ok(writer) => self = writer,
                 Err(error) => {
                     tracing::error!(%error, "a write was cut off; the database is opened anew");
@@ -184,21 +182,17 @@ impl Writer {
                 }
             }
         }
-        if let Some(connection) = self.connection
-            && let Err(error) = connection.close().await
-        {
-            tracing::warn!(%error, "the database was not closed cleanly");
-        }
+        schema::close(self.connection).await;
     }
 
     /// Commits a group and answers everybody in it.
-    async fn write(&mut self, group: Vec<Job>) {
+    fn write(&mut self, group: Vec<Job>) {
         let mut added = 0;
         let asked = group.iter().any(|job| matches!(job.work, Work::Prune));
-        let mut outcome = self.commit(&group, Guard::None).await;
+        let mut outcome = self.commit(&group, Guard::None);
         if group.len() > 1 && matches!(outcome, Err(Failure::Before(_))) {
             // Somebody was refused, or the transaction was lost before its end: find out whose fault it was.
-            outcome = self.commit(&group, Guard::Each).await;
+            outcome = self.commit(&group, Guard::Each);
         }
         match outcome {
             Ok(outcomes) => added += self.settle(group, outcomes),
@@ -207,17 +201,17 @@ impl Writer {
             Err(Failure::Before(_)) => {
                 for job in group {
                     let alone = vec![job];
-                    match self.commit(&alone, Guard::None).await {
+                    match self.commit(&alone, Guard::None) {
                         Ok(outcomes) => added += self.settle(alone, outcomes),
                         Err(Failure::InCommit(error) | Failure::Before(error)) => refuse(alone, &error),
                     }
                 }
             }
         }
-        if let Some(connection) = &mut self.connection {
+        if let Some(connection) = &self.connection {
             let pruned = match asked {
-                true => self.pruning.prune(connection).await,
-                false => self.pruning.after(added, connection).await,
+                true => self.pruning.prune(connection),
+                false => self.pruning.after(added, connection),
             };
             if let Err(error) = pruned {
                 tracing::warn!(%error, "old events could not be pruned; this is tried again");
@@ -247,22 +241,22 @@ impl Writer {
     }
 
     /// One transaction. Gives for each job what became of it.
-    async fn commit(&mut self, group: &[Job], guard: Guard) -> Result<Vec<Result<Vec<Event>, Refusal>>, Failure> {
+    fn commit(&mut self, group: &[Job], guard: Guard) -> Result<Vec<Result<Vec<Event>, Refusal>>, Failure> {
         // Whatever an earlier transaction staged, and lost.
         for job in group {
             if let Work::State(commit) = &job.work {
                 commit.unstage();
             }
         }
-        let connection = match self.begin().await {
+        let connection = match self.begin() {
             Ok(connection) => connection,
             Err(error) => return Err(Failure::Before(error.into())),
         };
         let mut outcomes = Vec::with_capacity(group.len());
         for job in group {
             let outcome = match guard {
-                Guard::Each => guarded(&job.work, connection).await,
-                Guard::None => match batch(&job.work, connection).await {
+                Guard::Each => guarded(&job.work, connection),
+                Guard::None => match batch(&job.work, connection) {
                     Err(Refusal::Store(error)) => Err(error),
                     outcome => Ok(outcome),
                 },
@@ -270,14 +264,13 @@ impl Writer {
             match outcome {
                 Ok(outcome) => outcomes.push(outcome),
                 Err(error) => {
-                    abandon(connection).await;
+                    abandon(connection);
                     return Err(Failure::Before(error));
                 }
             }
         }
-        let committed = sqlx::raw_sql("COMMIT").execute(&mut *connection).await;
-        if let Err(error) = committed {
-            abandon(connection).await;
+        if let Err(error) = run("COMMIT", connection) {
+            abandon(connection);
             self.counters.failed_commits.fetch_add(1, Ordering::Relaxed);
             return Err(Failure::InCommit(error.into()));
         }
@@ -287,18 +280,18 @@ impl Writer {
     }
 
     /// Begins a transaction; on a new connection if the old one cannot.
-    async fn begin(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
-        if let Some(mut connection) = self.connection.take() {
-            match sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await {
-                Ok(_) => return Ok(self.connection.insert(connection)),
+    fn begin(&mut self) -> Result<&Connection, rusqlite::Error> {
+        if let Some(connection) = self.connection.take() {
+            match run(BEGIN, &connection) {
+                Ok(()) => return Ok(self.connection.insert(connection)),
                 Err(error) => {
                     tracing::warn!(%error, "the database is opened anew");
-                    drop(connection.close().await);
+                    drop(connection);
                 }
             }
         }
-        let mut connection = self.database.writer().await?;
-        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await?;
+        let connection = self.database.writer()?;
+        run(BEGIN, &connection)?;
         Ok(self.connection.insert(connection))
     }
 }
@@ -327,32 +320,37 @@ fn refuse(group: Vec<Job>, error: &Error) {
 }
 
 /// Ends a transaction that SQLite may have ended by itself, so that an error here says nothing.
-async fn abandon(connection: &mut SqliteConnection) {
-    drop(sqlx::raw_sql("ROLLBACK").execute(connection).await);
+fn abandon(connection: &Connection) {
+    drop(run("ROLLBACK", connection));
+}
+
+/// Runs a statement without parameters.
+fn run(statement: &str, connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.prepare_cached(statement)?.execute(()).map(drop)
 }
 
 /// One caller's batch, within its savepoint. The outer error is the transaction's, the inner one the batch's.
-async fn guarded(work: &Work, connection: &mut SqliteConnection) -> Result<Result<Vec<Event>, Refusal>, Error> {
-    sqlx::raw_sql("SAVEPOINT batch").execute(&mut *connection).await?;
-    let outcome = batch(work, connection).await;
+fn guarded(work: &Work, connection: &Connection) -> Result<Result<Vec<Event>, Refusal>, Error> {
+    run("SAVEPOINT batch", connection)?;
+    let outcome = batch(work, connection);
     if outcome.is_err() {
-        let undone = sqlx::raw_sql("ROLLBACK TO batch").execute(&mut *connection).await;
+        let undone = run("ROLLBACK TO batch", connection);
         if let (Err(_), Err(Refusal::Store(cause))) = (undone, &outcome) {
             // The savepoint is gone, and with it the transaction.
             return Err(cause.clone());
         }
     }
-    sqlx::raw_sql("RELEASE batch").execute(&mut *connection).await?;
+    run("RELEASE batch", connection)?;
     Ok(outcome)
 }
 
 /// One caller's batch. A commit on a state map that is refused has written nothing.
-async fn batch(work: &Work, connection: &mut SqliteConnection) -> Result<Vec<Event>, Refusal> {
+fn batch(work: &Work, connection: &Connection) -> Result<Vec<Event>, Refusal> {
     match work {
-        Work::Rows(rows) => Ok(write_rows(rows, connection).await?),
+        Work::Rows(rows) => Ok(write_rows(rows, connection)?),
         Work::State(commit) => {
             let totals = commit.check().map_err(Refusal::State)?;
-            write_state(commit, totals.version, connection).await.map_err(Error::from)?;
+            write_state(commit, totals.version, connection).map_err(Error::from)?;
             commit.stage(totals);
             Ok(Vec::new())
         }
@@ -360,83 +358,62 @@ async fn batch(work: &Work, connection: &mut SqliteConnection) -> Result<Vec<Eve
     }
 }
 
-async fn write_rows(rows: &[Row], connection: &mut SqliteConnection) -> Result<Vec<Event>, Error> {
+fn write_rows(rows: &[Row], connection: &Connection) -> Result<Vec<Event>, Error> {
     let mut events = Vec::new();
     for row in rows {
         match row {
             Row::InsertSession(session) => {
-                let inserted = sqlx::query(
-                    "INSERT INTO sessions (name, backend, spec, status, handle, id) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                );
-                bind(inserted, session, connection).await?;
+                let insert =
+                    "INSERT INTO sessions (name, backend, spec, status, handle, id) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+                write_session(insert, session, connection)?;
             }
             Row::UpdateSession(session) => {
-                let updated = sqlx::query(
-                    "UPDATE sessions SET name = ?1, backend = ?2, spec = ?3, status = ?4, handle = ?5 WHERE id = ?6",
-                );
-                if bind(updated, session, connection).await? == 0 {
+                let update =
+                    "UPDATE sessions SET name = ?1, backend = ?2, spec = ?3, status = ?4, handle = ?5 WHERE id = ?6";
+                if write_session(update, session, connection)? == 0 {
                     return Err(Error::NoSuchSession(session.id.clone()));
                 }
             }
             Row::DeleteSession(id) => {
-                sqlx::query("DELETE FROM sessions WHERE id = ?1").bind(id.as_str()).execute(&mut *connection).await?;
+                connection.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([id.as_str()])?;
             }
             Row::PutIntent { session, intent } => {
-                sqlx::query(
-                    "INSERT INTO intents (session, intent) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET intent = ?2",
-                )
-                .bind(session.as_str())
-                .bind(intent.as_str())
-                .execute(&mut *connection)
-                .await
-                .map_err(|error| match kind(&error) {
-                    Some(ErrorKind::ForeignKeyViolation) => Error::NoSuchSession(session.clone()),
+                let put = "INSERT INTO intents (session, intent) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET intent = ?2";
+                let put = connection.prepare_cached(put)?.execute((session.as_str(), intent));
+                put.map_err(|error| match violated(&error) {
+                    Some(SQLITE_CONSTRAINT_FOREIGNKEY) => Error::NoSuchSession(session.clone()),
                     _ => error.into(),
                 })?;
             }
             Row::SettleIntent(id) => {
-                sqlx::query("DELETE FROM intents WHERE session = ?1")
-                    .bind(id.as_str())
-                    .execute(&mut *connection)
-                    .await?;
+                connection.prepare_cached("DELETE FROM intents WHERE session = ?1")?.execute([id.as_str()])?;
             }
-            Row::PutOnce(once) => once::put(once, connection).await?,
-            Row::ForgetOnce(key) => once::forget(key, connection).await?,
-            Row::PutToken(token) => tokens::put(token, connection).await?,
-            Row::UseToken { id, at } => tokens::used(id, *at, connection).await?,
-            Row::DeleteToken(id) => tokens::delete(id, connection).await?,
-            Row::Event(event) => events.push(journal::add(event, connection).await?),
+            Row::PutOnce(once) => once::put(once, connection)?,
+            Row::ForgetOnce(key) => once::forget(key, connection)?,
+            Row::PutToken(token) => tokens::put(token, connection)?,
+            Row::UseToken { id, at } => tokens::used(id, *at, connection)?,
+            Row::DeleteToken(id) => tokens::delete(id, connection)?,
+            Row::Event(event) => events.push(journal::add(event, connection)?),
         }
     }
     Ok(events)
 }
 
-type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
-
 /// Runs an insert or update of a session. Gives the number of rows.
-async fn bind<'q>(query: Query<'q>, session: &'q SessionRow, connection: &mut SqliteConnection) -> Result<u64, Error> {
-    let done = query
-        .bind(session.name.as_str())
-        .bind(session.backend.as_str())
-        .bind(session.spec.as_str())
-        .bind(session.status.as_str())
-        .bind(session.handle.as_deref())
-        .bind(session.id.as_str())
-        .execute(&mut *connection)
-        .await;
+fn write_session(statement: &str, session: &SessionRow, connection: &Connection) -> Result<usize, Error> {
+    let SessionRow { id, name, backend, spec, status, handle } = session;
+    let mut write = connection.prepare_cached(statement)?;
+    let done = write.execute((name.as_str(), backend.as_str(), spec, status, handle, id.as_str()));
     match done {
-        Ok(done) => Ok(done.rows_affected()),
-        Err(error) if matches!(kind(&error), Some(ErrorKind::UniqueViolation)) => {
-            let holder: Option<String> = sqlx::query_scalar("SELECT id FROM sessions WHERE name = ?1 AND id <> ?2")
-                .bind(session.name.as_str())
-                .bind(session.id.as_str())
-                .fetch_optional(connection)
-                .await?;
+        Ok(rows) => Ok(rows),
+        Err(error) if matches!(violated(&error), Some(SQLITE_CONSTRAINT_UNIQUE | SQLITE_CONSTRAINT_PRIMARYKEY)) => {
+            let mut holder = connection.prepare_cached("SELECT id FROM sessions WHERE name = ?1 AND id <> ?2")?;
+            let holder = holder.query_row((name.as_str(), id.as_str()), |row| row.get::<_, String>(0)).optional()?;
             Err(match holder.map(|id| id.parse()) {
-                None => Error::IdTaken(session.id.clone()),
-                Some(Ok(by)) => Error::NameTaken { name: session.name.clone(), by },
+                None => Error::IdTaken(id.clone()),
+                Some(Ok(by)) => Error::NameTaken { name: name.clone(), by },
                 Some(Err(error)) => {
-                    Error::BadRecord { what: format!("session with the name {}", session.name), why: error.to_string() }
+                    Error::BadRecord { what: format!("session with the name {name}"), why: error.to_string() }
                 }
             })
         }
@@ -444,39 +421,30 @@ async fn bind<'q>(query: Query<'q>, session: &'q SessionRow, connection: &mut Sq
     }
 }
 
-fn kind(error: &sqlx::Error) -> Option<ErrorKind> {
-    error.as_database_error().map(|error| error.kind())
+/// Which constraint does not hold: an extended result code.
+fn violated(error: &rusqlite::Error) -> Option<i32> {
+    error.sqlite_error().map(|error| error.extended_code)
 }
 
-async fn write_state(commit: &Commit, version: u64, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+fn write_state(commit: &Commit, version: u64, connection: &Connection) -> Result<(), rusqlite::Error> {
     let backend = commit.backend().as_str();
     for Checked { key, value, .. } in commit.changes() {
         match value {
             Some(value) => {
-                sqlx::query(
+                let mut put = connection.prepare_cached(
                     "INSERT INTO state (backend, key, value, version) VALUES (?1, ?2, ?3, ?4) \
                      ON CONFLICT DO UPDATE SET value = ?3, version = ?4",
-                )
-                .bind(backend)
-                .bind(key.as_str())
-                .bind(&value[..])
-                .bind(int(version))
-                .execute(&mut *connection)
-                .await?;
+                )?;
+                put.execute((backend, key, value, int(version)))?;
             }
             None => {
-                sqlx::query("DELETE FROM state WHERE backend = ?1 AND key = ?2")
-                    .bind(backend)
-                    .bind(key.as_str())
-                    .execute(&mut *connection)
-                    .await?;
+                let mut delete = connection.prepare_cached("DELETE FROM state WHERE backend = ?1 AND key = ?2")?;
+                delete.execute((backend, key))?;
             }
         }
     }
-    sqlx::query("INSERT INTO state_version (backend, version) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET version = ?2")
-        .bind(backend)
-        .bind(int(version))
-        .execute(connection)
-        .await?;
-    Ok(())
+    let mut put = connection.prepare_cached(
+        "INSERT INTO state_version (backend, version) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET version = ?2",
+    )?;
+    put.execute((backend, int(version))).map(drop)
 }

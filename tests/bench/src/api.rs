@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
+use rusqlite::Connection;
 use seawall_testing::daemon::Home;
 use serde_json::{Value, json};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, SqliteConnection};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -63,8 +62,7 @@ fn lists(report: &mut Report, home: &Home, empty: &Empty) -> Result<()> {
 
 /// One client. A session runs before the next is asked for, so that each commit is measured alone.
 fn creates(report: &mut Report, home: &Home, empty: &Empty, length: usize) -> Result<()> {
-    let threads = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start tokio")?;
-    let mut database = threads.block_on(Database::open(home.dir()))?;
+    let database = Database::open(home.dir())?;
     let (mut ours, mut theirs, mut commits, mut both) = <(Times, Times, Times, Times)>::default();
     let (mut daemon, mut nothing) = (Client::new(&home.socket())?, Client::new(&empty.socket)?);
     for _ in 0..CREATES {
@@ -74,7 +72,7 @@ fn creates(report: &mut Report, home: &Home, empty: &Empty, length: usize) -> Re
         let (status, _) = daemon.send("GET", &format!("/v1/sessions/{id}/wait?for=running"), "")?;
         ensure!(status == 200, "the session {id} does not come to run");
         let (handler, _) = post(&mut nothing)?;
-        let commit = threads.block_on(database.commit(length))?;
+        let commit = database.commit(length)?;
         theirs.push(handler);
         commits.push(commit);
         both.push(handler + commit);
@@ -90,11 +88,10 @@ fn creates(report: &mut Report, home: &Home, empty: &Empty, length: usize) -> Re
 fn crowds(report: &mut Report, home: &Home, empty: &Empty, length: usize) -> Result<()> {
     let (ours, slow) = crowd(&home.socket())?;
     let (theirs, idle) = crowd(&empty.socket)?;
-    let threads = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start tokio")?;
-    let mut database = threads.block_on(Database::open(home.dir()))?;
+    let database = Database::open(home.dir())?;
     let mut commits = Times::default();
     for _ in 0..CREATES {
-        commits.push(threads.block_on(database.commit(length))?);
+        commits.push(database.commit(length)?);
     }
     let what = format!("POST /v1/sessions on mock, {CLIENTS} clients");
     report.rate(&what, ours, ("durable SQLite commits, one after the other", commits.per_second()), 1.0);
@@ -175,28 +172,23 @@ impl Empty {
 }
 
 /// A database as durable as Seawall's, with nothing in between.
-struct Database(SqliteConnection);
+struct Database(Connection);
 
 impl Database {
-    async fn open(dir: &Path) -> Result<Self> {
-        let options = SqliteConnectOptions::new()
-            .filename(dir.join("commits.db"))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .disable_statement_logging();
-        let mut connection = options.connect().await.context("make a database")?;
+    fn open(dir: &Path) -> Result<Self> {
+        let connection = Connection::open(dir.join("commits.db")).context("make a database")?;
         let table = "CREATE TABLE IF NOT EXISTS commits (id INTEGER PRIMARY KEY, value BLOB NOT NULL)";
-        sqlx::query(table).execute(&mut connection).await.context("make a table")?;
+        let setup = format!("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {table}");
+        connection.execute_batch(&setup).context("make a table")?;
         Ok(Self(connection))
     }
 
     /// One row of so many bytes.
-    async fn commit(&mut self, length: usize) -> Result<Duration> {
+    fn commit(&self, length: usize) -> Result<Duration> {
         let value = vec![b'x'; length];
         let began = Instant::now();
-        let insert = sqlx::query("INSERT INTO commits (value) VALUES (?1)").bind(value);
-        insert.execute(&mut self.0).await.context("commit")?;
+        let mut insert = self.0.prepare_cached("INSERT INTO commits (value) VALUES (?1)").context("prepare")?;
+        insert.execute([value]).context("commit")?;
         Ok(began.elapsed())
     }
 }

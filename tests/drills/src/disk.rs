@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rand::rngs::StdRng;
+use rusqlite::Connection;
 use rustix::process::{Signal, geteuid};
 use seawall_model::{Desired, Session, SessionState};
 use seawall_supervisor::RunDir;
@@ -18,8 +19,6 @@ use seawall_supervisor::record::{self, Started};
 use seawall_testing::processes;
 use seawall_testing::workloads;
 use serde_json::{Value, json};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::api::{Told, ask};
 use crate::load::{Client, Ledger, Promise, under_load};
@@ -179,15 +178,11 @@ fn locked(course: &mut Course, stage: &mut Stage, rng: &mut StdRng) -> Result<()
     let mut clients = Client::all(stage, BREATH, rng);
     let database = stage.home.data_dir().join("seawall.db");
     under_load(&mut clients, stage, || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let options = SqliteConnectOptions::new().filename(&database).busy_timeout(TROUBLE);
-            let mut connection = options.connect().await.context("open the database beside the daemon")?;
-            sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.context("lock the database")?;
-            stage.rest(TROUBLE)?;
-            sqlx::query("ROLLBACK").execute(&mut connection).await.context("unlock the database")?;
-            connection.close().await.context("close the database")
-        })
+        let connection = Connection::open(&database).context("open the database beside the daemon")?;
+        connection.busy_timeout(TROUBLE).context("wait for the database")?;
+        connection.execute_batch("BEGIN IMMEDIATE").context("lock the database")?;
+        stage.rest(TROUBLE)?;
+        connection.execute_batch("ROLLBACK").context("unlock the database")
     })?;
     stage.kill()?;
     verdict(course, stage, &clients, Ledger::new())?;

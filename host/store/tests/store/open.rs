@@ -4,13 +4,13 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use crate::common::{event, session};
 use seawall_store::{OpenError, Store, Write};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
-async fn raw(dir: &Path) -> SqliteConnection {
-    SqliteConnectOptions::new().filename(dir.join("seawall.db")).create_if_missing(true).connect().await.unwrap()
+use crate::common::{event, session};
+
+/// The database as another tool has it.
+fn raw(dir: &Path) -> rusqlite::Connection {
+    rusqlite::Connection::open(dir.join("seawall.db")).unwrap()
 }
 
 /// A closed store with enough sessions in it for many pages.
@@ -98,13 +98,7 @@ async fn a_file_in_the_place_of_the_directory_is_an_error() {
 #[tokio::test]
 async fn a_newer_schema_is_refused_and_left_alone() {
     let dir = filled().await;
-    let mut newer = raw(dir.path()).await;
-    sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (?1, 'x', 1, x'00', 0)")
-        .bind(9_i64)
-        .execute(&mut newer)
-        .await
-        .unwrap();
-    newer.close().await.unwrap();
+    raw(dir.path()).execute_batch("PRAGMA user_version = 9").unwrap();
     let before = fs::read(dir.path().join("seawall.db")).unwrap();
     let refused = Store::open(dir.path()).await.unwrap_err();
     assert!(matches!(refused, OpenError::NewerSchema { found: 9, known: 4, .. }), "{refused:?}");
@@ -113,33 +107,31 @@ async fn a_newer_schema_is_refused_and_left_alone() {
 
 #[tokio::test]
 async fn a_database_of_an_older_schema_is_brought_up_to_date_and_keeps_what_it_has() {
-    let dir = filled().await;
-    let mut older = raw(dir.path()).await;
-    for step in [
-        "ALTER TABLE events DROP COLUMN trace",
-        "ALTER TABLE events DROP COLUMN actor",
-        "DROP TABLE idempotency",
-        "DROP TABLE tokens",
-        "DELETE FROM _sqlx_migrations WHERE version > 1",
-    ] {
-        sqlx::raw_sql(step).execute(&mut older).await.unwrap();
+    // Where the version was kept before it was in `user_version`.
+    let earlier = "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY); \
+                   INSERT INTO _sqlx_migrations VALUES (1); PRAGMA user_version = 0";
+    for version in ["PRAGMA user_version = 1", earlier] {
+        let dir = filled().await;
+        let older = "ALTER TABLE events DROP COLUMN trace; ALTER TABLE events DROP COLUMN actor; \
+                     DROP TABLE idempotency; DROP TABLE tokens";
+        raw(dir.path()).execute_batch(&format!("{older}; {version}")).unwrap();
+        let store = Store::open(dir.path()).await.unwrap();
+        assert_eq!(store.load().await.unwrap().sessions.len(), 200);
+        let event = event("it was brought up to date");
+        store.write(vec![Write::Event(event.clone())]).await.unwrap();
+        let kept = &store.events(None, 10).await.unwrap()[0];
+        assert_eq!((&kept.trace_id, &kept.actor), (&event.trace_id, &event.actor));
+        store.close().await;
+        Store::open(dir.path()).await.unwrap().close().await;
+        let now = raw(dir.path()).query_row("PRAGMA user_version", (), |row| row.get::<_, i64>(0));
+        assert_eq!(now, Ok(4), "{version}");
     }
-    older.close().await.unwrap();
-    let store = Store::open(dir.path()).await.unwrap();
-    assert_eq!(store.load().await.unwrap().sessions.len(), 200);
-    let event = event("it was brought up to date");
-    store.write(vec![Write::Event(event.clone())]).await.unwrap();
-    let kept = &store.events(None, 10).await.unwrap()[0];
-    assert_eq!((&kept.trace_id, &kept.actor), (&event.trace_id, &event.actor));
-    store.close().await;
 }
 
 #[tokio::test]
 async fn a_database_of_something_else_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let mut foreign = raw(dir.path()).await;
-    sqlx::raw_sql("CREATE TABLE photographs (id INTEGER)").execute(&mut foreign).await.unwrap();
-    foreign.close().await.unwrap();
+    raw(dir.path()).execute_batch("CREATE TABLE photographs (id INTEGER)").unwrap();
     let before = fs::read(dir.path().join("seawall.db")).unwrap();
     let refused = Store::open(dir.path()).await.unwrap_err();
     assert!(matches!(refused, OpenError::Foreign { .. }), "{refused:?}");

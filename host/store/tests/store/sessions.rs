@@ -6,7 +6,6 @@ use std::process::{Command, Stdio};
 use crate::common::{event, intent, session};
 use seawall_model::{SessionState, Signal, Timestamp};
 use seawall_store::{Act, Error, Snapshot, Store, Write};
-use sqlx::{ConnectOptions, Connection};
 
 fn insert(record: &seawall_store::SessionRecord) -> Write {
     Write::InsertSession(Box::new(record.clone()))
@@ -106,15 +105,10 @@ async fn a_row_that_cannot_be_read_is_named_and_kept() {
         store.write(vec![insert(&session("sound")), insert(&broken)]).await.unwrap();
         store.close().await;
 
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("seawall.db"));
-        let mut raw = options.connect().await.unwrap();
-        sqlx::query(sqlx::AssertSqlSafe(format!("UPDATE sessions SET {column} = ?1 WHERE id = ?2")))
-            .bind(value)
-            .bind(broken.id.as_str())
-            .execute(&mut raw)
-            .await
-            .unwrap();
-        raw.close().await.unwrap();
+        let raw = rusqlite::Connection::open(dir.path().join("seawall.db")).unwrap();
+        let update = format!("UPDATE sessions SET {column} = ?1 WHERE id = ?2");
+        assert_eq!(raw.execute(&update, (value, broken.id.as_str())), Ok(1));
+        drop(raw);
 
         let store = Store::open(dir.path()).await.unwrap();
         let error = store.load().await.unwrap_err();
