@@ -211,15 +211,26 @@ impl Place {
         }
     }
 
-    /// Changes the size of its terminal. The Engine waits for it to be there, and one that ended needs none.
+    /// Changes the size of its terminal. The Engine may say that a command has begun before there is a terminal to
+    /// change; one that ended needs none.
     pub(crate) async fn resize(&self, size: TerminalSize) -> Result<(), Error> {
         let options = ResizeExecOptions { height: size.rows, width: size.columns };
-        match self.client.api.resize_exec(&self.id, options).await {
-            Err(error) if !fault::is_answer(&error) => {
-                Err(self.inner.connection.failed(&self.client, "resize a terminal", &error))
+        let patience = Instant::now() + END_PATIENCE;
+        while let Err(error) = self.client.api.resize_exec(&self.id, options).await {
+            if !fault::is_answer(&error) {
+                return Err(self.inner.connection.failed(&self.client, "resize a terminal", &error));
             }
-            _ => Ok(()),
+            if self.inspect().await?.exit_code.is_some() {
+                break;
+            }
+            if Instant::now() >= patience {
+                let (container, reason) = (&self.container, error.to_string());
+                tracing::warn!(container, reason, "a terminal keeps the size it had");
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
         }
+        Ok(())
     }
 }
 

@@ -95,18 +95,25 @@ async fn input_that_ends_at_once_is_an_empty_file() {
 async fn a_terminal_is_the_commands_own_and_has_the_size_that_is_asked_for() {
     let bench = Bench::new();
     let key = bench.sh("sleep 1000").await;
-    let script = "trap 'stty size' WINCH; test -t 0 && test -t 1 && test -t 2 && stty -echo size; echo $TERM; \
-                  while read line; do echo \"<$line>\"; done; exit 5";
+    let script = "test -t 0 && test -t 1 && test -t 2 && stty -echo size; echo $TERM; \
+                  while read line; do echo \"<$line>\"; stty size; done; exit 5";
     let options = ExecOptions { size: Some(TerminalSize { columns: 132, rows: 43 }), ..on_terminal(script) };
     let mut execution = exec(&bench, &key, &options).await;
     until(&mut execution, "43 132\r\nxterm\r\n").await;
     give(&mut *execution.input, "typed\r").await;
-    until(&mut execution, "<typed>\r\n").await;
+    until(&mut execution, "<typed>\r\n43 132\r\n").await;
     execution.input.resize(TerminalSize { columns: 300, rows: 7 }).await.unwrap();
     give(&mut *execution.input, "\r").await;
-    until(&mut execution, "7 300\r\n<>\r\n").await;
+    until(&mut execution, "<>\r\n7 300\r\n").await;
     execution.input.close().await.unwrap();
     assert_eq!(finish(execution).await.1, CommandEnd::Code(5));
+
+    // Not in the middle of a `read`, which a signal that is trapped ends in some shells.
+    let told = "trap 'stty size; exit 6' WINCH; echo ready; while :; do sleep 0.05; done";
+    let mut execution = exec(&bench, &key, &on_terminal(told)).await;
+    until(&mut execution, "ready\r\n").await;
+    execution.input.resize(TerminalSize { columns: 91, rows: 19 }).await.unwrap();
+    assert_eq!(finish(execution).await, (b"19 91\r\n".to_vec(), CommandEnd::Code(6)));
 
     let usual = exec(&bench, &key, &on_terminal("stty size")).await;
     assert_eq!(finish(usual).await, (b"24 80\r\n".to_vec(), CommandEnd::Code(0)));

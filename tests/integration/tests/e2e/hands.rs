@@ -170,6 +170,9 @@ fn left_and_come_back_to(home: &Home, run: &[&str]) -> Result<()> {
     until_state(home, "shell", "running")?;
     let mut terminal = Terminal::run(&home.command(["attach", "shell"]))?;
     let mut other = Terminal::run(&home.command(["attach", "shell"]))?;
+    // Who has had an answer is attached, and misses nothing that comes later.
+    other.press("echo $((20+1)) here\r")?;
+    other.see("21 here")?;
     terminal.press("echo $((40+2)) again\r")?;
     terminal.see("42 again")?;
     other.see("42 again")?;
