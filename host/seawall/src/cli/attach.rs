@@ -15,7 +15,7 @@ use super::logs::copy;
 use super::sessions::ended;
 use super::terminal::{self, DetachKeys};
 use super::{Global, report};
-use crate::api::{Attaching, Until};
+use crate::api::{Attaching, ScreenSize, Until};
 use crate::client::Client;
 use crate::exit::Failure;
 use crate::problem::Kind;
@@ -91,6 +91,9 @@ impl With {
         let (mut seen, mut first) = (session.incarnation, self.from_start);
         loop {
             let size = if tty { terminal::size() } else { None };
+            // A program that fills the screen draws it again when the size changes: to what it is, right afterwards.
+            let taller = u16::from(!first);
+            let size = size.map(|size| ScreenSize { rows: size.rows.saturating_add(taller), ..size });
             let how = Attaching { stdin: self.stdin, size, ..Attaching::default() };
             let stream = match client.converse(&["sessions", id, "attach"], &how).await {
                 // It was over too soon: its log has what it wrote.

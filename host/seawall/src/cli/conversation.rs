@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::Upgraded;
-use seawall_model::Signal;
+use seawall_model::{Signal, TerminalSize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -117,6 +117,10 @@ impl<W: AsyncWrite + Unpin> Saying<W> {
     async fn say(mut self, client: &Client) -> Result<Outcome, Failure> {
         let mut sizes = signal(SignalKind::window_change()).map_err(anyhow::Error::from)?;
         let mut read = vec![0; PIECE];
+        if self.sized {
+            // It may have changed since the connection was asked for.
+            self.resize();
+        }
         loop {
             // Cancel-safe, all of them: what was neither read nor written is there in the next round.
             tokio::select! {
@@ -138,11 +142,7 @@ impl<W: AsyncWrite + Unpin> Saying<W> {
                         self.frame(&Frame::Stdin(Bytes::new()));
                     }
                 }
-                Some(()) = sizes.recv(), if self.sized => {
-                    if let Some(size) = terminal::size() {
-                        self.frame(&Frame::Resize(seawall_model::TerminalSize { columns: size.columns, rows: size.rows }));
-                    }
-                }
+                Some(()) = sizes.recv(), if self.sized => self.resize(),
                 signal = heard(&mut self.listeners) => {
                     let signal = signal?;
                     self.frame(&Frame::Signal(signal));
@@ -164,6 +164,12 @@ impl<W: AsyncWrite + Unpin> Saying<W> {
             self.frame(&Frame::Detach);
         }
         left
+    }
+
+    fn resize(&mut self) {
+        if let Some(size) = terminal::size() {
+            self.frame(&Frame::Resize(TerminalSize { columns: size.columns, rows: size.rows }));
+        }
     }
 
     fn frame(&mut self, frame: &Frame) {

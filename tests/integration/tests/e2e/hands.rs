@@ -204,6 +204,33 @@ fn a_container_at_a_terminal_is_left_and_come_back_to() -> Result<()> {
     left_and_come_back_to(&home, &run)
 }
 
+/// Who comes back to a program that fills the screen sees it, without a key pressed.
+fn shown_to_whom_comes_back(home: &Home, run: &[&str]) -> Result<()> {
+    const DRAWS: &str = "trap 'echo drawn; stty size' WINCH; echo ready; while :; do sleep 0.1; done";
+    let _daemon = home.serve(true)?;
+    let mut terminal = Terminal::run(&home.command([run, &["--", "sh", "-c", DRAWS]].concat()))?;
+    terminal.see("ready")?;
+    terminal.press(LEAVE)?;
+    let (status, all) = terminal.ended()?;
+    ensure!(status.success(), "{status} {all:?}");
+    let mut terminal = Terminal::run(&home.command(["attach", "screen"]))?;
+    terminal.see("drawn")?;
+    terminal.see("24 80")
+}
+
+#[test]
+fn a_process_that_fills_the_screen_is_shown_to_whom_comes_back() -> Result<()> {
+    let home = home("")?;
+    shown_to_whom_comes_back(&home, &["run", "-it", "--backend", "process", "--name", "screen"])
+}
+
+#[test]
+fn a_container_that_fills_the_screen_is_shown_to_whom_comes_back() -> Result<()> {
+    let Some(engine) = engine() else { return Ok(()) };
+    let home = home("")?.with_docker(&engine.host());
+    shown_to_whom_comes_back(&home, &["run", "-it", "--backend", "docker", "--name", "screen", "--image", "busybox"])
+}
+
 /// A command whose client is killed is ended, and one whose session dies ends with it.
 fn ends_with_its_client(home: &Home, session: &str, first: &str, second: &str) -> Result<()> {
     let there = |word: &str| -> Result<bool> {
