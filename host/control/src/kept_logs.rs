@@ -11,11 +11,12 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use seawall_backend::{ExecutionBackend as _, Interface, LogChunk, LogStream, Source};
-use seawall_model::{Incarnation, Key, LogOptions, SessionId, Size, Timestamp};
+use seawall_backend::{Error, ExecutionBackend as _, Interface, LogChunk, LogStream, Source};
+use seawall_model::{Incarnation, Key, LogOptions, SessionId, SessionState, Size, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::ControlError;
@@ -23,6 +24,8 @@ use crate::backend::{Backend, call};
 use crate::control::Control;
 use crate::core::Core;
 use crate::draft::key;
+use crate::reader::Reader;
+use crate::state::Entry;
 
 /// What is kept of the logs of earlier starts: the table `[control.logs]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -328,19 +331,59 @@ impl Control {
         if incarnation == newest {
             return self.logs(id, options).await;
         }
-        let (logs, session) = (self.core.logs.clone(), id.clone());
-        let read = move || {
-            let kept = logs.kept(&session);
-            let file = kept.get(&incarnation).map(fs::read).transpose()?;
-            io::Result::Ok((file, kept.into_keys().collect::<Vec<_>>()))
-        };
-        let unread = |error: io::Error| ControlError::NoSuchLog(format!("the log cannot be read: {error}"));
-        let read = tokio::task::spawn_blocking(read).await.map_err(|error| unread(io::Error::other(error)))?;
-        match read.map_err(unread)? {
+        let mut read = self.kept(id, incarnation).await?;
+        if read.0.is_none() {
+            if let Some(log) = self.not_yet_kept(&entry, incarnation, &options).await? {
+                return Ok(log);
+            }
+            // It may have been, in between.
+            read = self.kept(id, incarnation).await?;
+        }
+        match read {
             (Some(file), _) => {
                 Ok(Box::pin(stream::iter(chosen(pieces(&file), &options).into_iter().map(io::Result::Ok))))
             }
             (None, kept) => Err(ControlError::NoSuchLog(not_kept(incarnation, newest, &kept))),
+        }
+    }
+
+    /// The file of one, and which there are.
+    async fn kept(
+        &self,
+        id: &SessionId,
+        incarnation: Incarnation,
+    ) -> Result<(Option<Vec<u8>>, Vec<Incarnation>), ControlError> {
+        let (logs, session) = (self.core.logs.clone(), id.clone());
+        let read = move || {
+            let kept = logs.kept(&session);
+            let file = kept.get(&incarnation).map(fs::read).transpose()?;
+            io::Result::Ok((file, kept.into_keys().collect()))
+        };
+        let unread = |error: io::Error| ControlError::NoSuchLog(format!("the log cannot be read: {error}"));
+        let read = tokio::task::spawn_blocking(read).await.map_err(|error| unread(io::Error::other(error)))?;
+        read.map_err(unread)
+    }
+
+    /// The log of the incarnation before one that is yet to be made, if its workload is still there.
+    async fn not_yet_kept(
+        &self,
+        entry: &Arc<Entry>,
+        incarnation: Incarnation,
+        options: &LogOptions,
+    ) -> Result<Option<LogStream>, ControlError> {
+        let before = entry.with(|cell| {
+            let (record, there) = (&cell.record, !cell.marks.previous_gone);
+            let before = record.state == SessionState::Pending && record.incarnation == incarnation.saturating_add(1);
+            (before && there).then(|| Key { session: record.id.clone(), incarnation, handle: record.handle.clone() })
+        });
+        let Some(key) = before else { return Ok(None) };
+        let driver = &self.core.backend(&entry.backend)?.driver;
+        let most = self.core.config.session_streams;
+        let reader = Reader::new(Arc::clone(entry), most).ok_or_else(|| self.too_many(&entry.id))?;
+        match driver.logs(&key, options).await {
+            Ok(log) => Ok(Some(reader.of(log))),
+            Err(Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -158,6 +158,16 @@ impl Client {
         }
     }
 
+    /// Waits until a session is over for good, or a later incarnation than this one runs or is over. `None`: it is gone.
+    pub(crate) async fn wait_past(&self, id: &str, incarnation: Incarnation) -> Result<Option<Session>, Failure> {
+        tokio::select! {
+            // Nothing is waited for any more once one of them has its answer.
+            over = self.wait(id, Until::Ended, None) => over,
+            // Of one that is gone the other one knows more.
+            Ok(Some(again)) = self.wait_after(id, Until::Running, incarnation, None) => Ok(Some(again)),
+        }
+    }
+
     /// An answer's JSON.
     pub(crate) async fn json<T: DeserializeOwned>(&self, response: Response) -> Result<T, Failure> {
         let bytes = response.bytes().await.map_err(|error| self.broken(error))?;

@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use clap::Args;
 use reqwest::Method;
-use seawall_model::{Session, Signal};
+use seawall_model::{Incarnation, Session, Signal};
 use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
 
 use super::conversation::{Conversation, Outcome};
@@ -15,7 +15,7 @@ use super::logs::copy;
 use super::sessions::ended;
 use super::terminal::{self, DetachKeys};
 use super::{Global, report};
-use crate::api::{Attaching, ScreenSize, Until};
+use crate::api::{Attaching, ScreenSize};
 use crate::client::Client;
 use crate::exit::Failure;
 use crate::problem::Kind;
@@ -88,22 +88,22 @@ impl With {
     async fn until_over(&self, global: &Global, client: &Client, session: &Session) -> Result<u8, Failure> {
         let (id, tty) = (session.id.as_str(), session.spec.tty);
         let removed = || Failure::Session(format!("session {} was removed meanwhile", session.name));
-        let (mut seen, mut first) = (session.incarnation, self.from_start);
+        let (mut seen, mut from_start) = (session.incarnation, self.from_start);
+        let mut drawn = !self.from_start;
         loop {
             let size = if tty { terminal::size() } else { None };
             // A program that fills the screen draws it again when the size changes: to what it is, right afterwards.
-            let taller = u16::from(!first);
+            let taller = u16::from(drawn);
             let size = size.map(|size| ScreenSize { rows: size.rows.saturating_add(taller), ..size });
             let how = Attaching { stdin: self.stdin, size, ..Attaching::default() };
             let stream = match client.converse(&["sessions", id, "attach"], &how).await {
                 // It was over too soon: its log has what it wrote.
-                Err(Failure::Daemon(problem)) if problem.kind == Kind::Conflict && first => {
-                    read(client, id).await?;
+                Err(Failure::Daemon(problem)) if problem.kind == Kind::Conflict && from_start => {
+                    read(client, id, seen).await?;
                     None
                 }
                 stream => stream?,
             };
-            first = false;
             if let Some(stream) = stream {
                 let conversation =
                     Conversation { stdin: self.stdin, tty, keys: Some(self.keys.clone()), listeners: None };
@@ -113,16 +113,12 @@ impl With {
                     return Ok(0);
                 }
             }
-            tokio::select! {
-                over = client.wait(id, Until::Ended, None) => {
-                    let over = over?.ok_or_else(removed)?;
-                    if over.incarnation <= seen {
-                        return ended(&over);
-                    }
-                }
-                // Of one that is gone the other one knows more.
-                Ok(Some(again)) = client.wait_after(id, Until::Running, seen, None) => seen = again.incarnation,
+            let now = client.wait_past(id, seen).await?.ok_or_else(removed)?;
+            if now.incarnation <= seen {
+                return ended(&now);
             }
+            // Nothing of that one was seen yet.
+            (seen, from_start, drawn) = (now.incarnation, true, true);
         }
     }
 }
@@ -185,10 +181,9 @@ impl Attached {
 
     /// Shows what the session writes, and gives its exit code.
     pub(super) async fn follow(mut self, global: &Global, client: &Client, session: &Session) -> Result<u8, Failure> {
-        let id = session.id.as_str();
         tokio::select! {
             // Nothing is waited for any more once one of them has ended.
-            code = follow(client, id) => code,
+            code = follow(client, session) => code,
             left = self.pass_on(global, client, session) => left,
         }
     }
@@ -208,30 +203,24 @@ impl Attached {
     }
 }
 
-async fn follow(client: &Client, id: &str) -> Result<u8, Failure> {
-    let removed = || Failure::Session(format!("session {id} was removed meanwhile"));
-    let mut seen = 0;
+async fn follow(client: &Client, session: &Session) -> Result<u8, Failure> {
+    let id = session.id.as_str();
+    let mut seen = session.incarnation;
     loop {
-        let session = client.wait_after(id, Until::Running, seen, None).await?.ok_or_else(removed)?;
-        seen = session.incarnation;
-        read(client, id).await?;
-        tokio::select! {
-            over = client.wait(id, Until::Ended, None) => {
-                let over = over?.ok_or_else(removed)?;
-                if over.incarnation == seen {
-                    return ended(&over);
-                }
-            }
-            // Of one that is gone the other one knows more.
-            Ok(Some(_)) = client.wait_after(id, Until::Running, seen, None) => {}
+        read(client, id, seen).await?;
+        let removed = || Failure::Session(format!("session {id} was removed meanwhile"));
+        let now = client.wait_past(id, seen).await?.ok_or_else(removed)?;
+        if now.incarnation <= seen {
+            return ended(&now);
         }
+        seen = now.incarnation;
     }
 }
 
 /// Copies what an incarnation writes until it ends. A backend that keeps no logs has none to show, and one that is gone
 /// neither.
-async fn read(client: &Client, id: &str) -> Result<(), Failure> {
-    let query = [("follow", true.to_string())];
+async fn read(client: &Client, id: &str, incarnation: Incarnation) -> Result<(), Failure> {
+    let query = [("follow", true.to_string()), ("incarnation", incarnation.to_string())];
     match client.send(Method::GET, &["sessions", id, "logs"], &query).await {
         Ok(response) => copy(client, response).await,
         Err(Failure::Daemon(problem))

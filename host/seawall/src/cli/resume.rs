@@ -14,7 +14,7 @@ use seawall_model::{Incarnation, Timestamp};
 
 use super::logs::write;
 use super::printable;
-use crate::api::{Frame, FrameReader, Until};
+use crate::api::{Frame, FrameReader};
 use crate::client::Client;
 use crate::exit::{Code, Failure};
 
@@ -94,17 +94,10 @@ impl<'a> Resumed<'a> {
 
     /// The one after this. `None`: there will be none.
     async fn next(&self, incarnation: Incarnation) -> Result<Option<Incarnation>, Failure> {
-        let gone = |failure: Failure| if failure.code() == Code::NotFound { Ok(None) } else { Err(failure) };
-        tokio::select! {
-            over = self.client.wait(self.session, Until::Ended, None) => match over {
-                Ok(Some(over)) if over.incarnation > incarnation => Ok(Some(over.incarnation)),
-                Ok(_) => Ok(None),
-                Err(failure) => gone(failure),
-            },
-            again = self.client.wait_after(self.session, Until::Running, incarnation, None) => match again {
-                Ok(again) => Ok(again.map(|again| again.incarnation)),
-                Err(failure) => gone(failure),
-            },
+        match self.client.wait_past(self.session, incarnation).await {
+            Ok(now) => Ok(now.map(|now| now.incarnation).filter(|next| *next > incarnation)),
+            Err(failure) if failure.code() == Code::NotFound => Ok(None),
+            Err(failure) => Err(failure),
         }
     }
 
