@@ -29,6 +29,8 @@ use crate::{Inner, fault, kill, status, wire};
 /// The output ends a moment before the Engine knows how the command did.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(20);
+/// An Engine that hangs may come back, and what nobody waits for any more is ended then.
+const HUNG_PATIENCE: Duration = Duration::from_secs(600);
 /// What a health check wrote is told up to here.
 const MOST_OUTPUT: usize = 4096;
 
@@ -130,7 +132,7 @@ impl Drop for Command {
             let at = Arc::clone(&self.at);
             runtime.spawn(async move {
                 let killed = at.kill("nobody waits for any more");
-                if tokio::time::timeout(2 * END_PATIENCE, killed).await.is_err() {
+                if tokio::time::timeout(HUNG_PATIENCE, killed).await.is_err() {
                     tracing::warn!(container = at.container, "the Engine does not answer, and a command goes on");
                 }
             });

@@ -1,16 +1,20 @@
 //! A Docker Engine that is absent, comes late, hangs, dies: sessions become `unknown`, never gone, and neighbours do
 //! not notice.
 
+use std::io::{Read as _, Write as _};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
 use seawall_integration::{QUICK, eventually, home, refused, run, until, until_state};
+use seawall_testing::daemon::Home;
 use seawall_testing::docker::Engine;
 
 /// Deadlines that a test can wait for.
 const SHORT: &str = "[backend.docker.deadlines]\ncheck = \"2s\"\nobserve = \"2s\"\ncontrol = \"3s\"\n";
 
-fn health(home: &seawall_testing::daemon::Home, backend: &str) -> Result<String> {
+fn health(home: &Home, backend: &str) -> Result<String> {
     Ok(home.json(&["backend", "inspect", backend])?["health"].as_str().unwrap_or_default().to_owned())
 }
 
@@ -128,4 +132,51 @@ fn an_engine_that_is_taken_away_and_comes_back_finds_a_restarted_daemon_waiting(
     let session = until_state(&home, "held", "running")?;
     assert_eq!((&session["incarnation"], &session["restarts"]), (&1.into(), &0.into()));
     Ok(())
+}
+
+/// A command in the session that has begun.
+fn begun(home: &Home, script: &str) -> Result<Child> {
+    let mut command = home.command(["exec", "-i", "held", "sh", "-c", &format!("echo ready; {script}")]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut ready = [0; 6];
+    child.stdout.as_mut().context("its output")?.read_exact(&mut ready)?;
+    Ok(child)
+}
+
+#[test]
+fn commands_of_an_engine_that_hangs_go_on_with_it_or_are_left_and_nothing_is_left_over() -> Result<()> {
+    let Some(engine) = Engine::start_or_skip("commands of an engine that hangs") else { return Ok(()) };
+    let home = home(SHORT)?.with_docker(&engine.host());
+    let _daemon = home.serve(true)?;
+    run(&home, &["--backend", "docker", "--image", "busybox", "--name", "held", "--", "sleep", "1000"])?;
+    let streams = || -> Result<_> {
+        Ok(home.json(&["backend", "inspect", "docker"])?["bulkhead"]["permits"]["streams"]["in_flight"].clone())
+    };
+    let mut stays = begun(&home, "exec cat")?;
+    let mut killed = begun(&home, "exec sleep 4721")?;
+    let mut left = begun(&home, "exec sleep 4722")?;
+    engine.pause_process()?;
+    stays.stdin.as_mut().context("its input")?.write_all(b"meanwhile\n")?;
+    killed.kill()?;
+    killed.wait()?;
+    // Whoever insists on leaving does, though the signal reaches nobody.
+    let pid = Pid::from_child(&left);
+    let status = eventually("it is left", || {
+        kill_process(pid, Signal::INT)?;
+        Ok(left.try_wait()?)
+    })?;
+    assert_eq!(status.code(), Some(71));
+    eventually("what was left holds nothing", || Ok((streams()? == 1).then_some(())))?;
+    engine.resume()?;
+    let mut read = [0; 10];
+    stays.stdout.as_mut().context("its output")?.read_exact(&mut read)?;
+    assert_eq!(&read, b"meanwhile\n");
+    drop(stays.stdin.take());
+    assert!(stays.wait()?.success());
+    until_state(&home, "held", "running")?;
+    eventually("what was left has ended", || {
+        let all = home.run(["exec", "held", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"])?;
+        Ok((all.code == Some(0) && !all.stdout.contains("472")).then_some(()))
+    })?;
+    eventually("all is given back", || Ok((streams()? == 0).then_some(())))
 }
