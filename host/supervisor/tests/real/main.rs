@@ -10,5 +10,6 @@ mod hostile;
 mod keyboard;
 mod life;
 mod logs;
+mod older;
 mod refusals;
 mod tree;
