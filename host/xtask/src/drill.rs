@@ -7,7 +7,7 @@ use crate::setup::Docker;
 use crate::{plugins, say, setup, workspace};
 
 /// What can be drilled, in the order in which it is.
-pub(crate) const NAMES: [&str; 6] = ["crash", "engine", "outside", "disk", "soak", "clients"];
+pub(crate) const NAMES: [&str; 7] = ["crash", "engine", "outside", "disk", "soak", "clients", "streams"];
 
 /// What was asked for.
 #[derive(clap::Args)]

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use seawall_testing::daemon::Home;
+use seawall_testing::http;
 use serde_json::{Value, json};
 
 use crate::api::{Told, ask};
@@ -77,9 +78,10 @@ fn crowd(course: &mut Course, stage: &Stage, clients: &mut [Client], rng: &mut S
     const EVENTS: &str = "/v1/events?follow=true";
     let pid = stage.daemon_pid().context("no daemon runs")?;
     let before = Vitals::of(pid, &stage.home)?;
+    let socket = stage.home.socket();
     let slow = Subscriber::open(&stage.home, EVENTS)?;
     let stuck: Vec<UnixStream> = (0..EACH).map(|_| request(&stage.home, EVENTS)).collect::<Result<_>>()?;
-    let readers: Vec<UnixStream> = (0..STREAMS).map(|at| answered(&stage.home, &logs(at))).collect::<Result<_>>()?;
+    let readers: Vec<UnixStream> = (0..STREAMS).map(|at| http::open(&socket, &logs(at))).collect::<Result<_, _>>()?;
     let read = under_load(clients, stage, || {
         let told = ask(&stage.home, "GET", "/v1/sessions/talker-0/logs", None);
         ensure!(matches!(&told, Told::No(503, why) if why.contains("urn:seawall:problem:full")), "{told:?}");
@@ -110,8 +112,8 @@ fn crowd(course: &mut Course, stage: &Stage, clients: &mut [Client], rng: &mut S
         Ok(if back { Ok(()) } else { Err(format!("{now:?}, before {before:?}")) })
     })?;
     stage.until("permits are given back", || {
-        let all = (0..STREAMS).map(|at| answered(&stage.home, &logs(at))).collect::<Result<Vec<_>>>();
-        Ok(all.map(drop).map_err(|error| format!("{error:#}")))
+        let all = (0..STREAMS).map(|at| http::open(&socket, &logs(at))).collect::<Result<Vec<_>, _>>();
+        Ok(all.map(drop).map_err(|error| error.to_string()))
     })?;
     course.tally.add("troublesome clients", clients);
     course.tally.add("events read slowly", read);
@@ -129,15 +131,6 @@ fn request(home: &Home, target: &str) -> Result<UnixStream> {
     stream.set_read_timeout(Some(PATIENT)).context("set a timeout")?;
     let head = format!("GET {target} HTTP/1.1\r\nHost: seawall\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).context("ask")?;
-    Ok(stream)
-}
-
-/// Asks, reads that the answer is a good one, and no more.
-fn answered(home: &Home, target: &str) -> Result<UnixStream> {
-    let mut stream = request(home, target)?;
-    let mut status = [0; 12];
-    stream.read_exact(&mut status).context("read the status")?;
-    ensure!(&status == b"HTTP/1.1 200", "{target} was answered with {:?}", String::from_utf8_lossy(&status));
     Ok(stream)
 }
 
@@ -162,7 +155,7 @@ struct Subscriber {
 
 impl Subscriber {
     fn open(home: &Home, target: &str) -> Result<Self> {
-        Ok(Self { lines: BufReader::with_capacity(256, answered(home, target)?) })
+        Ok(Self { lines: BufReader::with_capacity(256, http::open(&home.socket(), target)?) })
     }
 
     /// Reads slowly, and gives how many events there were. Each follows on the one before, or it was told how many are

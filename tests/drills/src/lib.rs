@@ -27,6 +27,7 @@ mod report;
 mod run;
 mod soak;
 mod stage;
+mod streams;
 mod verdict;
 mod vitals;
 mod world;

@@ -10,7 +10,7 @@ use seawall_testing::interrupt::Interrupt;
 use serde::{Deserialize, Serialize};
 
 use crate::report::{Report, Tally};
-use crate::{clients, crash, disk, engine, outside, soak};
+use crate::{clients, crash, disk, engine, outside, soak, streams};
 
 /// What can be drilled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub enum Drill {
     Soak,
     /// Clients that are slow, stuck or gone.
     Clients,
+    /// Output that is long.
+    Streams,
 }
 
 /// What was asked for.
@@ -60,7 +62,8 @@ pub(crate) struct Course {
 
 impl Drill {
     /// All, in the order in which they are run.
-    pub const ALL: [Self; 6] = [Self::Crash, Self::Engine, Self::Outside, Self::Disk, Self::Soak, Self::Clients];
+    pub const ALL: [Self; 7] =
+        [Self::Crash, Self::Engine, Self::Outside, Self::Disk, Self::Soak, Self::Clients, Self::Streams];
 
     /// As it is typed.
     pub fn name(self) -> &'static str {
@@ -71,6 +74,7 @@ impl Drill {
             Self::Outside => "outside",
             Self::Soak => "soak",
             Self::Clients => "clients",
+            Self::Streams => "streams",
         }
     }
 
@@ -82,6 +86,7 @@ impl Drill {
             Self::Outside => outside::play(course),
             Self::Soak => soak::play(course),
             Self::Clients => clients::play(course),
+            Self::Streams => streams::play(course),
         }
     }
 }

@@ -38,3 +38,8 @@ fn many_sessions_and_failing_calls_make_nothing_grow() {
 fn clients_that_are_slow_stuck_or_gone_cost_nobody_else() {
     drill(Drill::Clients);
 }
+
+#[test]
+fn long_output_is_followed_and_kept_byte_by_byte() {
+    drill(Drill::Streams);
+}

@@ -46,6 +46,23 @@ pub fn request(socket: &Path, method: &str, target: &str, body: Option<&str>) ->
     raw(socket, &[head.as_bytes(), body.unwrap_or_default().as_bytes()].concat())
 }
 
+/// Asks for a stream, and gives the connection once the answer was begun and found good: of its body nothing was read.
+///
+/// # Errors
+/// As [`request`], or the answer is another than 200.
+pub fn open(socket: &Path, target: &str) -> io::Result<UnixStream> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: seawall\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut status = [0; 12];
+    stream.read_exact(&mut status)?;
+    if &status == b"HTTP/1.1 200" {
+        return Ok(stream);
+    }
+    let said = format!("{target} was answered with {:?}", String::from_utf8_lossy(&status));
+    Err(io::Error::other(said))
+}
+
 /// Sends these bytes and reads the answer up to the end of the connection.
 ///
 /// # Errors

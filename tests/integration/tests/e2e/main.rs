@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod api;
 #[cfg(test)]
+mod attached;
+#[cfg(test)]
 mod bad_plugins;
 #[cfg(test)]
 mod bulkhead;
@@ -37,9 +39,13 @@ mod process;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod refusals;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod spec_table;
+#[cfg(test)]
+mod streams;
 #[cfg(test)]
 mod telemetry;
 #[cfg(test)]
