@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 pub use seawall_testing::daemon::QUICK;
 use seawall_testing::daemon::{Home, Output, seawall_binary};
 use seawall_testing::docker::Engine;
+use seawall_testing::processes::Process;
 use serde_json::Value;
 
 /// How long anything may take to come about on a machine that is busy with other tests.
@@ -124,6 +125,18 @@ pub fn refused(home: &Home, arguments: &[&str], code: i32, words: &[&str]) -> Re
     }
     ensure!(output.stderr.len() < 4000, "`seawall {line}` says too much: {} bytes", output.stderr.len());
     Ok(output)
+}
+
+/// The one process of this home with exactly these arguments, once it is there: a program that is said to run has been
+/// executed, and shows its arguments a moment later.
+///
+/// # Errors
+/// There is none, or there are several.
+pub fn process(home: &Home, command: &[&str]) -> Result<Process> {
+    eventually(&format!("one process {command:?}"), || {
+        let mut found: Vec<_> = home.processes().into_iter().filter(|process| process.command == command).collect();
+        Ok(found.pop().filter(|_| found.is_empty()))
+    })
 }
 
 /// What was refused changed nothing: there is no session, not even one that is over.

@@ -155,6 +155,17 @@ impl Engine {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
+    /// Whether the daemon has heard that a process of this container was killed for want of memory. It hears that by the
+    /// way, and tells of the end of a container without it if that comes first.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    pub fn has_heard_of_want_of_memory(&self, container: &str) -> Result<bool> {
+        let container = format!("container={container}");
+        let asked = ["events", "--since", "1h", "--until", "0s", "--filter", "event=oom", "--filter", &container];
+        Ok(!self.docker(asked)?.is_empty())
+    }
+
     /// The daemon's process id.
     ///
     /// # Errors

@@ -75,7 +75,7 @@ impl Registry {
         format!("{}/{name}", self.address)
     }
 
-    /// From now on the layer on top comes by half, until [`release`](Self::release).
+    /// From now on the layer on top comes by half, and then a byte at a time, until [`release`](Self::release).
     pub fn hold(&self) {
         self.shared.held.store(true, Ordering::Release);
     }
@@ -216,27 +216,28 @@ fn answer(mut stream: &TcpStream, shared: &Shared, head_only: bool, path: &str) 
     if head_only {
         return Ok(());
     }
-    let (first, second) = bytes.split_at(length / 2);
+    let (first, mut rest) = bytes.split_at(length / 2);
     stream.write_all(first)?;
     if at + 1 == shared.blobs.len() {
-        held_back(stream, shared)?;
+        rest = held_back(stream, shared, rest)?;
     }
-    stream.write_all(second)
+    stream.write_all(rest)
 }
 
-/// Waits for as long as it is held back and the other side is there.
-fn held_back(mut stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
+/// For as long as it is held back and the other side is there; gives what is left then. An Engine closes a connection that
+/// it has given up only when something comes, so something does.
+fn held_back<'a>(mut stream: &TcpStream, shared: &Shared, mut rest: &'a [u8]) -> std::io::Result<&'a [u8]> {
     shared.waiting.fetch_add(1, Ordering::AcqRel);
     let waited = loop {
         if !shared.held.load(Ordering::Acquire) || shared.over.load(Ordering::Acquire) {
-            break Ok(());
+            break Ok(rest);
         }
-        match stream.read(&mut [0]) {
-            Ok(0) => break Err(ErrorKind::ConnectionAborted.into()),
-            Ok(_) => {}
-            Err(error) if is_idle(&error) => {}
-            Err(error) => break Err(error),
+        let (byte, more) = rest.split_at(rest.len().min(1));
+        if let Err(error) = stream.write_all(byte) {
+            break Err(error);
         }
+        rest = more;
+        std::thread::sleep(LOOK);
     };
     shared.waiting.fetch_sub(1, Ordering::AcqRel);
     waited

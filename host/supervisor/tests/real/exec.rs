@@ -68,11 +68,17 @@ async fn at_its_timeout_a_command_is_killed_with_all_that_it_started() {
     let key = bench.sh("sleep 1000").await;
     let dir = bench.shared();
     let script = format!(
-        "cd {}; echo $$ > own; sleep 1000 & echo $! > child; setsid sleep 1000 & echo $! > away; trap '' TERM; wait",
+        "trap '' TERM; cd {}; echo $$ > own; sleep 1000 & echo $! > child; setsid sleep 1000 & echo $! > away; \
+         echo > all; wait",
         dir.display()
     );
-    let options = ExecOptions { timeout: Some(Duration::from_millis(1500)), ..sh(&script) };
-    assert_eq!(run(&bench, &key, &options).await.1, CommandEnd::TimedOut);
+    let mut timeout = Duration::from_millis(200);
+    // One that is over before all of them were started shows nothing.
+    while !dir.join("all").exists() {
+        timeout *= 2;
+        let options = ExecOptions { timeout: Some(timeout), ..sh(&script) };
+        assert_eq!(run(&bench, &key, &options).await.1, CommandEnd::TimedOut);
+    }
     for name in ["own", "child", "away"] {
         let pid = number_in(&dir.join(name)).await;
         eventually(&format!("{name} is gone"), || !alive(pid)).await;

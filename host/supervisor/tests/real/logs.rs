@@ -7,6 +7,7 @@ use seawall_backend::Source;
 use seawall_model::LogOptions;
 use seawall_supervisor::log::Limits;
 
+use crate::attach::logged;
 use crate::bench::{Bench, collect, eventually, only, shell};
 
 fn follow() -> LogOptions {
@@ -76,8 +77,7 @@ async fn the_tail_of_a_long_log_is_followed_by_what_comes() {
     let go = bench.shared().join("go");
     let key = bench.sh(&format!("seq 1 50000; while [ ! -e {} ]; do sleep 0.01; done; echo end", go.display())).await;
     let tail = LogOptions { tail: Some(2), ..follow() };
-    let whole = || std::fs::read_dir(bench.run_dir(&key).log()).unwrap().map(|e| e.unwrap().metadata().unwrap().len());
-    eventually("it has written all", || whole().sum::<u64>() > 288_894).await;
+    logged(&bench, &key, "50000\n").await;
     let stream = bench.process.logs(&key, &tail).await.unwrap();
     std::fs::write(&go, "").unwrap();
     let text = String::from_utf8(collect(stream).await.concat()).unwrap();

@@ -120,10 +120,13 @@ fn exit_codes_and_want_of_memory_are_told_apart() -> Result<()> {
     let session = home.json(&["inspect", "three"])?;
     assert_eq!((&session["state"], &session["exit"]["oom"]), (&"failed".into(), &false.into()));
 
-    // The Engine hears of the kill by an event of its own, which the end of the container can overtake.
-    let hungry = ["--name", "hungry", "--memory", "16MiB", "--", "sh", "-c", "tail /dev/zero; sleep 2; exit 9"];
-    run(&home, &[&RUN[..], &hungry].concat())?;
-    home.run(["wait", "hungry"])?;
+    let hungry =
+        ["--name", "hungry", "--memory", "16MiB", "--stdin", "--", "sh", "-c", "tail /dev/zero; read go; exit 9"];
+    let id = run(&home, &[&RUN[..], &hungry].concat())?;
+    let names = containers(engine, &id)?;
+    eventually("the Engine has heard of it", || Ok(engine.has_heard_of_want_of_memory(&names[0])?.then_some(())))?;
+    home.ok(&["send", "hungry", "go"])?;
+    assert_eq!(home.run(["wait", "hungry"])?.code, Some(9));
     let session = home.json(&["inspect", "hungry"])?;
     assert_eq!((&session["state"], &session["exit"]["oom"]), (&"failed".into(), &true.into()), "{session:#}");
     Ok(())
@@ -207,10 +210,8 @@ fn orphans_are_removed_and_what_only_looks_alike_is_not() -> Result<()> {
     let store = text(labels, "seawall.store")?.to_owned();
 
     let unknown = "00000000000000aa";
-    let orphan = format!("seawall-{store}-{unknown}-1");
-    forge(engine, &model, &orphan, &[("seawall.session", unknown)])?;
     // Another store whose id begins as ours does; a stamp that a committed image carries under another name; and a
-    // container of nobody.
+    // container of nobody. They are there before the orphan is, so that nothing saves them but what they are.
     let longer = format!("{store}2");
     let alike = format!("seawall-{longer}-{unknown}-1");
     forge(engine, &model, &alike, &[("seawall.session", unknown), ("seawall.store", &longer)])?;
@@ -218,6 +219,8 @@ fn orphans_are_removed_and_what_only_looks_alike_is_not() -> Result<()> {
     forge(engine, &model, &committed, &[])?;
     let foreign = format!("foreign-{store}");
     engine.docker(["run", "--detach", "--name", &foreign, "busybox", "sleep", "1000"])?;
+    let orphan = format!("seawall-{store}-{unknown}-1");
+    forge(engine, &model, &orphan, &[("seawall.session", unknown)])?;
 
     let all = || -> Result<Vec<String>> {
         Ok(engine.docker(["ps", "--format", "{{.Names}}"])?.lines().map(str::to_owned).collect())

@@ -75,7 +75,8 @@ fn shell(home: &Home, shell: &[&str], session: &str) -> Result<()> {
         }
         tries.next().context("the size of the terminal does not follow")?;
     }
-    terminal.press("echo sle\"\"eps; sleep 600\r")?;
+    // What says that it sleeps is what the terminal interrupts, and not the shell that is about to begin it.
+    terminal.press("sh -c \"echo sle''eps; exec sleep 600\"\r")?;
     terminal.see("sleeps")?;
     terminal.press(INTERRUPT)?;
     terminal.press("echo woke $((1+1))\r")?;
@@ -234,14 +235,16 @@ fn a_container_that_fills_the_screen_is_shown_to_whom_comes_back() -> Result<()>
 /// A command whose client is killed is ended, and one whose session dies ends with it.
 fn ends_with_its_client(home: &Home, session: &str, first: &str, second: &str) -> Result<()> {
     let there = |word: &str| -> Result<bool> {
-        let all = home.ok(&["exec", session, "sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"])?;
-        Ok(all.contains(word))
+        // Each on its line: the client of a command has it among its own arguments, and may be seen from there.
+        let list = "for file in /proc/[0-9]*/cmdline; do tr '\\0' ' ' 2>/dev/null < $file; echo; done";
+        let all = home.run(["exec", session, "sh", "-c", list])?.stdout;
+        Ok(all.lines().any(|line| line.trim_end() == word))
     };
     let mut client = home.command(["exec", session, "sleep", first]).stdout(Stdio::null()).spawn()?;
-    eventually("the command runs", || Ok(there(&format!("sleep {first} "))?.then_some(())))?;
+    eventually("the command runs", || Ok(there(&format!("sleep {first}"))?.then_some(())))?;
     client.kill()?;
     client.wait()?;
-    eventually("the command is gone", || Ok((!there(&format!("sleep {first} "))?).then_some(())))?;
+    eventually("the command is gone", || Ok((!there(&format!("sleep {first}"))?).then_some(())))?;
 
     // Signals are passed on.
     let script = "trap 'echo caught; exit 4' TERM; echo ready; while :; do sleep 0.05; done";
@@ -257,7 +260,7 @@ fn ends_with_its_client(home: &Home, session: &str, first: &str, second: &str) -
 
     let dying =
         home.command(["exec", session, "sleep", second]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-    eventually("the command runs", || Ok(there(&format!("sleep {second} "))?.then_some(())))?;
+    eventually("the command runs", || Ok(there(&format!("sleep {second}"))?.then_some(())))?;
     home.ok(&["kill", session])?;
     let output = dying.wait_with_output()?;
     ensure!(!output.status.success(), "{output:?}");
@@ -342,8 +345,11 @@ fn what_a_backend_does_not_export_is_unsupported_by_name() -> Result<()> {
 fn followed(home: &Home, more: &[&str]) -> Result<()> {
     const LINES: usize = 400;
     let daemon = home.serve(true)?;
-    let script = format!("i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo line $i; sleep 0.01; done; exit 1");
-    let command = ["--name", "writer", "--restart", "on-failure:1", "--", "sh", "-c", &script];
+    // It goes on writing while no daemon runs, and comes to its end only when it is told to.
+    let script = format!(
+        "i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo line $i; sleep 0.01; [ $i = 200 ] && read go; done; exit 1"
+    );
+    let command = ["--name", "writer", "--stdin", "--restart", "on-failure:1", "--", "sh", "-c", &script];
     run(home, &[more, &command].concat())?;
     let mut following = home.command(["logs", "-f", "--follow-restarts", "writer"]);
     let mut child = following.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
@@ -356,9 +362,13 @@ fn followed(home: &Home, more: &[&str]) -> Result<()> {
     });
     ensure!(daemon.terminate()?.success(), "{}", home.log());
     let daemon = home.serve(true)?;
+    until_state(home, "writer", "running")?;
+    home.ok(&["send", "writer", "go"])?;
     until(home, "writer", "was started again", |now| now["incarnation"] == 2)?;
     daemon.kill()?;
     let _daemon = home.serve(true)?;
+    until_state(home, "writer", "running")?;
+    home.ok(&["send", "writer", "go"])?;
     let rest = reading.join().ok().context("read")??;
     let status = child.wait_with_output()?;
     let once: String = (1..=LINES).map(|line| format!("line {line}\n")).collect();

@@ -3,9 +3,9 @@
 use std::io::Read as _;
 use std::process::Stdio;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use rustix::process::Signal;
-use seawall_integration::{eventually, home, nothing_left, refused, run, until, until_state};
+use seawall_integration::{eventually, home, nothing_left, process, refused, run, until, until_state};
 use seawall_testing::daemon::Home;
 use seawall_testing::processes::{self, Process};
 
@@ -19,13 +19,6 @@ fn find(home: &Home, word: &str) -> Vec<Process> {
 
 fn is_supervisor(process: &Process) -> bool {
     process.command.first().is_some_and(|program| program.ends_with("seawall-supervisor"))
-}
-
-/// The one process with this word in its arguments.
-fn one(home: &Home, word: &str) -> Result<Process> {
-    let found = find(home, word);
-    ensure!(found.len() == 1, "{} processes have {word} in their arguments: {found:?}", found.len());
-    found.into_iter().next().context("there is one")
 }
 
 #[test]
@@ -87,11 +80,11 @@ fn a_process_killed_behind_the_back_comes_back() -> Result<()> {
     let home = home("")?;
     let _daemon = home.serve(true)?;
     run(&home, &[&RUN[..], &["--name", "phoenix", "--restart", "on-failure", "--", "sleep", "4711"]].concat())?;
-    let before = one(&home, "4711")?;
+    let before = process(&home, &["sleep", "4711"])?;
     processes::signal(&before, Signal::KILL)?;
     let session = until(&home, "phoenix", "runs again", |now| now["state"] == "running" && now["restarts"] == 1)?;
     assert_eq!(session["incarnation"], 2);
-    let after = one(&home, "4711")?;
+    let after = process(&home, &["sleep", "4711"])?;
     assert_ne!(before.pid, after.pid);
     Ok(())
 }
@@ -108,7 +101,9 @@ fn a_user_sends_signals_and_restarts() -> Result<()> {
             Ok((logs.lines().count() >= count).then_some(logs))
         })
     };
-    lines(1)?;
+    let written = lines(1)?;
+    let pid = written.trim().strip_prefix("4714 ").context("its pid")?.parse()?;
+    let first = Process::read(pid).context("it runs")?;
     home.ok(&["kill", "-s", "HUP", "told"])?;
     assert_eq!(lines(2)?.lines().last(), Some("again"));
     let session = home.json(&["inspect", "told"])?;
@@ -118,7 +113,8 @@ fn a_user_sends_signals_and_restarts() -> Result<()> {
     let session = home.json(&["inspect", "told"])?;
     assert_eq!((&session["state"], &session["incarnation"]), (&"running".into(), &2.into()));
     assert_eq!(session["restarts"], 0);
-    assert_eq!(find(&home, "4714").len(), 1, "the one before is gone");
+    assert!(!first.still_runs(), "the one before is gone");
+    assert!(!find(&home, "4714").is_empty(), "and there is another");
 
     home.ok(&["kill", "told"])?;
     let session = home.json(&["inspect", "told"])?;
@@ -134,9 +130,10 @@ fn a_user_sends_signals_and_restarts() -> Result<()> {
 fn a_killed_supervisor_takes_its_tree_along_and_the_exit_is_lost() -> Result<()> {
     let home = home("")?;
     let _daemon = home.serve(true)?;
-    let script = "setsid sleep 4712 & sleep 4712";
+    let script = "setsid sleep 4712 & sleep 47121";
     run(&home, &[&RUN[..], &["--name", "headless", "--", "sh", "-c", script]].concat())?;
-    eventually("both sleepers are there", || Ok((find(&home, "4712").len() >= 2).then_some(())))?;
+    process(&home, &["sleep", "4712"])?;
+    process(&home, &["sleep", "47121"])?;
     let supervisors: Vec<_> = home.processes().into_iter().filter(is_supervisor).collect();
     let [supervisor] = supervisors.as_slice() else { anyhow::bail!("{supervisors:?}") };
     processes::signal(supervisor, Signal::KILL)?;
@@ -162,7 +159,8 @@ fn a_stop_is_polite_first_and_ends_whatever_ignores_it() -> Result<()> {
     home.ok(&["stop", "--grace", "300ms", "deaf"])?;
     let session = home.json(&["inspect", "deaf"])?;
     assert_eq!((&session["state"], &session["exit"]["signal"]), (&"stopped".into(), &9.into()));
-    assert!(!home.processes().iter().any(is_supervisor));
+    // The end is written down before whoever writes it ends.
+    eventually("no supervisor is left", || Ok((!home.processes().iter().any(is_supervisor)).then_some(())))?;
     Ok(())
 }
 
@@ -172,9 +170,9 @@ fn a_running_session_is_removed_only_by_force() -> Result<()> {
     let _daemon = home.serve(true)?;
     let id = run(&home, &[&RUN[..], &["--name", "held", "--", "sleep", "4713"]].concat())?;
     refused(&home, &["rm", "held"], 66, &[&id])?;
-    let process = one(&home, "4713")?;
+    let sleeper = process(&home, &["sleep", "4713"])?;
     home.ok(&["rm", "--force", "held"])?;
-    assert!(!process.still_runs());
+    assert!(!sleeper.still_runs());
     refused(&home, &["inspect", "held"], 65, &[])?;
     Ok(())
 }
@@ -193,7 +191,7 @@ fn a_missing_program_directory_or_user_is_named() -> Result<()> {
         refused(&home, &[&["run"], &RUN[..], arguments].concat(), 64, &[field, word])?;
     }
     nothing_left(&home)?;
-    assert!(!home.processes().iter().any(is_supervisor));
+    eventually("no supervisor is left", || Ok((!home.processes().iter().any(is_supervisor)).then_some(())))?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use seawall_integration::{QUICK, engine, eventually, fixture, home, refused, run, until, until_state};
+use seawall_integration::{QUICK, engine, eventually, fixture, home, process, refused, run, until, until_state};
 use seawall_testing::daemon::Home;
 use seawall_testing::docker::Engine;
 use seawall_testing::processes;
@@ -26,6 +26,9 @@ fn the_host_removes_the_process_of_a_broken_plugin() -> Result<()> {
     let script = "setsid sh -c 'sleep 5101 & sleep 5102' & exec sleep 5103";
     run(&home, &["--backend", "process", "--name", "stuck", "--", "sh", "-c", script])?;
     run(&home, &["--backend", "process", "--name", "other", "--", "sleep", "5104"])?;
+    for seconds in ["5101", "5102", "5103", "5104"] {
+        process(&home, &["sleep", seconds])?;
+    }
     daemon.terminate()?;
     break_plugin(&home, "process", "{}")?;
     let _daemon = home.serve(false)?;
@@ -54,12 +57,11 @@ fn a_supervisor_that_does_not_answer_is_killed_with_its_tree() -> Result<()> {
     let home = home("")?;
     let _daemon = home.serve(true)?;
     run(&home, &["--backend", "process", "--name", "deaf", "--", "sleep", "5111"])?;
-    let sleeper = home.processes().into_iter().find(|process| process.command == ["sleep", "5111"]);
-    let supervisor = processes::Process::read(sleeper.context("it runs")?.parent).context("its supervisor")?;
+    let sleeper = process(&home, &["sleep", "5111"])?;
+    let supervisor = processes::Process::read(sleeper.parent).context("its supervisor")?;
     processes::signal(&supervisor, Signal::STOP)?;
     home.ok(&["rm", "--break-glass", "deaf"])?;
-    assert!(!supervisor.still_runs());
-    assert!(!home.processes().iter().any(|process| process.command == ["sleep", "5111"]));
+    assert!(!supervisor.still_runs() && !sleeper.still_runs());
     Ok(())
 }
 
@@ -114,12 +116,12 @@ fn what_the_host_cannot_reach_is_forgotten_only_when_asked_in_so_many_words() ->
 fn many_orphans_wait_for_an_operator() -> Result<()> {
     let Some(engine) = engine() else { return Ok(()) };
     let home = home("")?.with_docker(&engine.host());
-    // All of them are there before the grace of the first is over: a few would be removed unasked.
-    home.configure(&QUICK.replace("orphan-grace = \"500ms\"", "orphan-grace = \"20s\""))?;
-    let _daemon = home.serve(true)?;
+    let daemon = home.serve(true)?;
     run(&home, &["--backend", "docker", "--image", "busybox", "--name", "kept", "--", "sleep", "1000"])?;
     let store = home.http("GET", "/v1/version", None)?.json()["store"].as_str().context("a store")?.to_owned();
     let filter = format!("label=seawall.store={store}");
+    // No daemon sees the first of them before all are there: a few would be removed unasked.
+    daemon.terminate()?;
     for number in 1..=5 {
         let session = format!("{number:016x}");
         let name = format!("seawall-{store}-{session}-1");
@@ -130,6 +132,7 @@ fn many_orphans_wait_for_an_operator() -> Result<()> {
         arguments.extend(["busybox", "sleep", "1000"].map(str::to_owned));
         engine.docker(&arguments)?;
     }
+    let _daemon = home.serve(true)?;
     eventually("they are held back", || {
         let told = home.ok(&["backend", "ls"])?;
         Ok((told.contains("5 workloads belong to no session") && told.contains("--confirm")).then_some(()))
@@ -159,10 +162,11 @@ fn a_container_that_ended_while_no_daemon_ran_keeps_its_code() -> Result<()> {
     let Some(engine) = engine() else { return Ok(()) };
     let home = home("")?.with_docker(&engine.host());
     let daemon = home.serve(true)?;
-    let script = "trap 'exit 43' TERM; while :; do sleep 0.1; done";
+    let script = "trap 'exit 43' TERM; echo ready; while :; do sleep 0.1; done";
     let docker = ["--backend", "docker", "--image", "busybox"];
     let id = run(&home, &[&docker[..], &["--name", "gone", "--", "sh", "-c", script]].concat())?;
     let name = engine.docker(["ps", "--format", "{{.Names}}", "--filter", &format!("label=seawall.session={id}")])?;
+    eventually("it listens", || Ok((home.ok(&["logs", "gone"])? == "ready\n").then_some(())))?;
     daemon.kill()?;
     engine.docker(["stop", &name])?;
     let _daemon = home.serve(true)?;

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 const DOCKER: [&str; 4] = ["--backend", "docker", "--image", "busybox"];
 const PROCESS: [&str; 2] = ["--backend", "process"];
-/// It is busy, and writes how far it came.
-const BUSY: &str = "i=0; while :; do i=$((i+1)); [ $((i%1000)) = 0 ] && echo $i; done";
+/// Works, and leaves others something of the machine.
+const BUSY: &str = "while :; do i=0; while [ $i -lt 5000 ]; do i=$((i+1)); done; sleep 0.02; done";
 
 fn docker_home(engine: &Engine) -> Result<Home> {
     Ok(home("")?.with_docker(&engine.host()))
@@ -27,9 +27,10 @@ fn stats(home: &Home, arguments: &[&str]) -> Result<Value> {
     Ok(json!({"sessions": named.collect::<serde_json::Map<_, _>>(), "errors": document["errors"]}))
 }
 
-/// How far a session came that writes numbers.
-fn progress(home: &Home, session: &str) -> Result<String> {
-    home.ok(&["logs", "--tail", "1", session])
+/// What a session has had of the processors: of one that stands still it does not grow, while what it wrote before may
+/// still be on its way into the log.
+fn spent(home: &Home, session: &str) -> Result<u64> {
+    eventually("it is measured", || Ok(stats(home, &[session])?["sessions"][session]["usage"]["cpu_time"].as_u64()))
 }
 
 /// Whether this machine lets a process session be frozen, and says so where it does not.
@@ -53,11 +54,15 @@ fn figures_of_containers_and_processes_are_in_one_table() -> Result<()> {
     begin(&home, &PROCESS, "hard", &[], &["sh", "-c", BUSY])?;
     begin(&home, &["--backend", "mock"], "dream", &[], &[])?;
 
-    let both = stats(&home, &[])?;
+    // It is never measured how much: only who works and who does not. An engine may be too slow for one look.
+    let both = eventually("who works is told from who does not", || {
+        let both = stats(&home, &[])?;
+        let percent = |name: &str| both["sessions"][name]["cpu_percent"].as_f64();
+        let shares = (percent("busy"), percent("hard"), percent("idle"));
+        let told = matches!(shares, (Some(busy), Some(hard), Some(idle)) if busy > idle && hard > idle);
+        Ok(told.then_some(both))
+    })?;
     let row = |name: &str| &both["sessions"][name];
-    let percent = |name: &str| row(name)["cpu_percent"].as_f64().context("a share");
-    // It is never measured how much: only who works and who does not.
-    assert!(percent("busy")? > 5.0 && percent("hard")? > 5.0 && percent("idle")? < 5.0, "{both:#}");
     assert_eq!(row("busy")["usage"]["memory_limit"], 64 << 20);
     assert_eq!(row("busy")["usage"]["processes_limit"], 40);
     assert_eq!(row("idle")["usage"]["memory_limit"], 2_u64 << 30, "the backend's own default");
@@ -71,10 +76,16 @@ fn figures_of_containers_and_processes_are_in_one_table() -> Result<()> {
     assert_eq!(errors.len(), 1, "{both:#}");
     assert_eq!((&errors[0]["backend"], &errors[0]["kind"]), (&"mock".into(), &"unsupported".into()));
 
-    let table = home.run(["stats", "--no-stream", "busy", "hard"])?;
-    let lines: Vec<&str> = table.stdout.lines().collect();
-    assert!(lines.len() == 3 && lines[0].contains("MEM USAGE / LIMIT") && lines[1].contains("/ 64.0MiB"), "{table:?}");
-    // A page does not wait long for an engine that is slow at the moment; the next has its figures.
+    let table = eventually("both are in the table", || {
+        let table = home.run(["stats", "--no-stream", "busy", "hard"])?.stdout;
+        Ok((table.lines().count() == 3).then_some(table))
+    })?;
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].contains("MEM USAGE / LIMIT") && lines[1].contains("/ 64.0MiB"), "{table}");
+    // A page does not wait long for an engine that is slow at the moment; the next has its figures. Those who keep the
+    // machine busy are not needed for it.
+    home.ok(&["kill", "busy"])?;
+    home.ok(&["kill", "hard"])?;
     eventually("the page has an engine's figures", || {
         let page = home.http("GET", "/metrics", None)?.text();
         Ok(page.contains("seawall_sessions_memory_bytes{backend=\"docker\"}").then_some(()))
@@ -109,18 +120,18 @@ fn a_container_stands_still_while_it_is_paused_and_ends_when_it_is_stopped() -> 
     let home = docker_home(engine)?;
     let daemon = home.serve(true)?;
     begin(&home, &DOCKER, "still", &["--restart", "always"], &["sh", "-c", BUSY])?;
-    eventually("it writes", || Ok((!progress(&home, "still")?.is_empty()).then_some(())))?;
+    eventually("it works", || Ok((spent(&home, "still")? > 0).then_some(())))?;
     assert_eq!(home.ok(&["pause", "still"])?, "still\n");
     assert_eq!(home.ok(&["pause", "still"])?, "still\n");
     assert_eq!(home.json(&["inspect", "still"])?["state"], "paused");
-    let stood = progress(&home, "still")?;
+    let stood = spent(&home, "still")?;
 
     daemon.terminate()?;
     let _daemon = home.serve(true)?;
     until_state(&home, "still", "paused")?;
-    assert_eq!(progress(&home, "still")?, stood);
+    assert_eq!(spent(&home, "still")?, stood);
     home.ok(&["unpause", "still"])?;
-    eventually("it goes on", || Ok((progress(&home, "still")? != stood).then_some(())))?;
+    eventually("it goes on", || Ok((spent(&home, "still")? > stood).then_some(())))?;
 
     home.ok(&["pause", "still"])?;
     // Without its init it would not hear SIGTERM: the KILL at the end of its grace ends it.
@@ -144,22 +155,22 @@ fn processes_stand_still_while_they_are_paused_over_a_restart_of_the_daemon_too(
     let home = home("")?;
     let daemon = home.serve(true)?;
     begin(&home, &PROCESS, "still", &["--restart", "always"], &["sh", "-c", BUSY])?;
-    eventually("it writes", || Ok((!progress(&home, "still")?.is_empty()).then_some(())))?;
+    eventually("it works", || Ok((spent(&home, "still")? > 0).then_some(())))?;
     if !freezes(&home, "still")? {
         return Ok(());
     }
     assert_eq!(home.json(&["inspect", "still"])?["state"], "paused");
-    let stood = progress(&home, "still")?;
+    let stood = spent(&home, "still")?;
     refused(&home, &["kill", "--signal", "NOSUCH", "still"], 2, &["NOSUCH"])?;
 
     daemon.terminate()?;
     let _daemon = home.serve(true)?;
     until(&home, "still", "is seen", |now| now["state"] == "paused")?;
-    assert_eq!(progress(&home, "still")?, stood);
+    assert_eq!(spent(&home, "still")?, stood);
     let sample = stats(&home, &["still"])?;
     assert_eq!(sample["sessions"]["still"]["cpu_percent"], 0.0, "{sample:#}");
     home.ok(&["unpause", "still"])?;
-    eventually("it goes on", || Ok((progress(&home, "still")? != stood).then_some(())))?;
+    eventually("it goes on", || Ok((spent(&home, "still")? > stood).then_some(())))?;
 
     home.ok(&["pause", "still"])?;
     home.ok(&["stop", "still"])?;

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
-use seawall_integration::{QUICK, engine, eventually, home, run, until, until_state};
+use seawall_integration::{QUICK, engine, eventually, home, process, run, until, until_state};
 use seawall_model::Timestamp;
 use seawall_testing::daemon::Home;
 use seawall_testing::docker::Engine;
@@ -72,9 +72,7 @@ fn a_process_that_ends_or_whose_supervisor_is_killed_is_seen_at_once() -> Result
     let home = seldom()?;
     let _daemon = home.serve(true)?;
     watching(&home, "process", 1)?;
-    let of = |seconds: &str| -> Result<Process> {
-        home.processes().into_iter().find(|process| process.command == ["sleep", seconds]).context("it runs")
-    };
+    let of = |seconds: &str| process(&home, &["sleep", seconds]);
     let line = ["--backend", "process"];
     run(&home, &[&line[..], &["--name", "killed", "--", "sleep", "5201"]].concat())?;
     run(&home, &[&line[..], &["--name", "again", "--restart", "always", "--", "sleep", "5203"]].concat())?;

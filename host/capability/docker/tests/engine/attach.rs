@@ -98,8 +98,9 @@ async fn a_container_with_a_terminal_is_typed_at() {
     let mut attachment = attach(&fixture, &key, AttachOptions { size, ..ALL }).await;
     give(&mut *attachment.input, "typed\r").await;
     until(&mut attachment, "<typed>\r\n30 90\r\n").await;
-    give(&mut *attachment.input, "\x03").await;
-    until(&mut attachment, "interrupted\r\n").await;
+    // The shell may not be in its `read` yet, and deals with the signal when that is over.
+    give(&mut *attachment.input, "\x03\r").await;
+    until(&mut attachment, "interrupted\r\n<>\r\n30 90\r\n").await;
     attachment.input.resize(TerminalSize { columns: 300, rows: 7 }).await.unwrap();
     give(&mut *attachment.input, "\r").await;
     until(&mut attachment, "<>\r\n7 300\r\n").await;

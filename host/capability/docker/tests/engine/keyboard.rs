@@ -49,7 +49,7 @@ async fn give(input: &mut dyn Input, text: &'static str) {
 }
 
 /// Waits until a command in the container finds no process with this argument.
-async fn gone(fixture: &Fixture, key: &Key, argument: &str) {
+pub(crate) async fn gone(fixture: &Fixture, key: &Key, argument: &str) {
     let script = format!("ps | grep '[{}]{}'", &argument[..1], &argument[1..]);
     let wait = async {
         loop {

@@ -71,16 +71,27 @@ async fn following_ends_when_the_container_does_and_misses_nothing() {
 #[tokio::test]
 async fn a_part_of_the_output_is_given_by_lines_and_by_time() {
     let Some(fixture) = Fixture::new() else { return };
-    let key = ended(&fixture, &shell("echo one; echo two; sleep 0.3; echo three")).await;
+    let script = "echo one; echo two; read go; echo three";
+    let key = fixture.run(&Container { stdin: true, ..shell(script) }).await;
     let get = async |options: LogOptions| {
         let (stdout, _) = read(fixture.docker.logs(&key, &options).await.unwrap()).await;
         String::from_utf8(stdout).unwrap()
     };
+    let first = async {
+        while get(LogOptions::default()).await != "one\ntwo\n" {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), first).await.expect("two lines");
+    // The times have nanoseconds, ours milliseconds: two more are surely between them.
+    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    let mut input = fixture.docker.input(&key).await.unwrap();
+    input.write(bytes::Bytes::from_static(b"go\n")).await.unwrap();
+    fixture.until_ended(&key).await;
     assert_eq!(get(LogOptions { tail: Some(2), ..LogOptions::default() }).await, "two\nthree\n");
     let stamped = get(LogOptions { timestamps: true, ..LogOptions::default() }).await;
     let times: Vec<Timestamp> = stamped.lines().map(|line| line.split_once(' ').unwrap().0.parse().unwrap()).collect();
     assert_eq!(times.len(), 3);
-    // The times have nanoseconds, ours milliseconds: one more is surely after.
     let between = Timestamp::from_millis(times[1].as_millis() + 1);
     assert_eq!(get(LogOptions { since: Some(between), ..LogOptions::default() }).await, "three\n");
     assert_eq!(get(LogOptions { until: Some(between), ..LogOptions::default() }).await, "one\ntwo\n");
