@@ -17,16 +17,14 @@
 //! - All tries of a call are within one trace: that of whoever calls, or else a new one.
 //! - Everything that is held is a guard, so a caller that goes away gives everything back and counts as nothing.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::{StreamExt, future::BoxFuture};
+use futures_util::future::BoxFuture;
 use seawall_model::{
     AttachOptions, CheckResult, Endpoint, ExecOptions, Incarnation, Inspection, InvalidSpec, Key, LogOptions,
-    Measurement, Page, Problem, Report, SessionId, SessionName, SessionSpec, Signal, Status, TerminalSize, Unknown,
+    Measurement, Page, Problem, Report, SessionId, SessionName, SessionSpec, Signal, Status, Unknown,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -35,13 +33,13 @@ use tracing::Instrument as _;
 use crate::breaker::{Breaker, BreakerConfig, BreakerStatus, Failure, Verdict};
 use crate::changes::Changes;
 use crate::deadline::{all_within, within};
-use crate::limit::{Ceiling, Limit, LimitConfig, LimitStats, PoolStats, StreamPermit};
+use crate::limit::{Ceiling, Limit, LimitConfig, LimitStats, PoolStats};
 use crate::observer::{Observer, Try};
 use crate::quarantine::{Quarantine, QuarantineConfig, Quarantined};
 use crate::redact::{About, Redact};
 use crate::retry::{RetryConfig, retrying};
 use crate::{
-    Attachment, Class, Deadlines, Error, Execution, ExecutionBackend, FaultKind, Info, Input, LogStream, Preparation,
+    Attachment, Class, Deadlines, Error, Execution, ExecutionBackend, FaultKind, Holding, Info, Input, LogStream, Preparation,
     Wakes, trace,
 };
 
@@ -398,7 +396,7 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Bulkhead<B> {
         let permit = self.limit.open_stream()?;
         let call = Call::of("logs.open", Class::Stream).about(key);
         let stream = self.call(call, || self.inner.logs(key, options)).await?;
-        Ok(Box::pin(stream.inspect(move |_| _ = &permit)))
+        Ok(Box::pin(Holding::new(stream, permit)))
     }
 
     /// As `logs`, and not retried: a command whose answer was lost may have run.
@@ -407,7 +405,7 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Bulkhead<B> {
         let call = Call::of("exec.run", Class::Stream).about(key);
         let begun = self.once(call, || self.inner.exec(key, options));
         let Execution { events, input } = within_trace(call, begun).await?;
-        Ok(Execution { events: Box::pin(events.inspect(move |_| _ = &permit)), input })
+        Ok(Execution { events: Box::pin(Holding::new(events, permit)), input })
     }
 
     async fn last_health_check(&self, key: &Key) -> Result<Option<CheckResult>, Error> {
@@ -420,7 +418,7 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Bulkhead<B> {
         let permit = self.limit.open_stream()?;
         let call = Call::of("attach.open", Class::Stream).about(key);
         let Attachment { output, input } = self.call(call, || self.inner.attach(key, options)).await?;
-        Ok(Attachment { output: Box::pin(output.inspect(move |_| _ = &permit)), input })
+        Ok(Attachment { output: Box::pin(Holding::new(output, permit)), input })
     }
 
     /// As `logs`.
@@ -428,7 +426,7 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Bulkhead<B> {
         let permit = self.limit.open_stream()?;
         let call = Call::of("input.open", Class::Stream).about(key);
         let input = self.call(call, || self.inner.input(key)).await?;
-        Ok(Box::new(Permitted { input, _permit: permit }))
+        Ok(Box::new(Holding::new(input, permit)))
     }
 
     async fn stats(&self, keys: &[Key]) -> Result<Vec<Measurement>, Error> {
@@ -455,7 +453,7 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Bulkhead<B> {
         let call = Call::of("images.prepare", Class::Stream);
         let progress = self.call(call, || self.inner.prepare(reference, missing)).await?;
         let progress = all_within(call.function, self.deadlines.of(Class::Long), progress);
-        Ok(Box::pin(progress.inspect(move |_| _ = &permit)))
+        Ok(Box::pin(Holding::new(Box::pin(progress), permit)))
     }
 
     /// It takes no permit of the streams, which are for users. A watch is worth nothing but time: one that cannot be
@@ -469,31 +467,6 @@ impl<B: ExecutionBackend + ?Sized> ExecutionBackend for Bulkhead<B> {
             opened.map_err(|error| self.redact.error(call.about, error))
         });
         within_trace(call, opened).await
-    }
-}
-
-/// Input that holds a stream's permit.
-struct Permitted {
-    input: Box<dyn Input>,
-    _permit: StreamPermit,
-}
-
-#[async_trait]
-impl Input for Permitted {
-    async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
-        self.input.write(bytes).await
-    }
-
-    async fn close(&mut self) -> io::Result<()> {
-        self.input.close().await
-    }
-
-    async fn resize(&mut self, size: TerminalSize) -> io::Result<()> {
-        self.input.resize(size).await
-    }
-
-    async fn signal(&mut self, signal: Signal) -> io::Result<()> {
-        self.input.signal(signal).await
     }
 }
 

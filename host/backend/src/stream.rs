@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -99,6 +100,47 @@ impl Input for NoInput {
 
 fn nothing(message: &str) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, message)
+}
+
+/// A stream or an input with what it holds for as long as it lives: a permit, or a place among those that are counted.
+#[derive(Debug)]
+pub struct Holding<T, H> {
+    inner: T,
+    _held: H,
+}
+
+impl<T, H> Holding<T, H> {
+    /// Lets go of `held` when it is dropped.
+    pub fn new(inner: T, held: H) -> Self {
+        Self { inner, _held: held }
+    }
+}
+
+impl<T: Stream + Unpin, H: Unpin> Stream for Holding<T, H> {
+    type Item = T::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T::Item>> {
+        self.inner.poll_next_unpin(context)
+    }
+}
+
+#[async_trait]
+impl<H: Send> Input for Holding<Box<dyn Input>, H> {
+    async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
+        self.inner.write(bytes).await
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        self.inner.close().await
+    }
+
+    async fn resize(&mut self, size: TerminalSize) -> io::Result<()> {
+        self.inner.resize(size).await
+    }
+
+    async fn signal(&mut self, signal: Signal) -> io::Result<()> {
+        self.inner.signal(signal).await
+    }
 }
 
 /// A command that runs in a workload. Dropping it releases everything behind it, and ends the command where the engine

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use seawall_backend::{Bulkhead, ExecutionBackend, LogStream, Preparation};
+use seawall_backend::{Bulkhead, ExecutionBackend, Holding, LogStream, Preparation};
 use seawall_model::{BackendName, LogOptions, Session, SessionId, SessionState};
 use seawall_store::{Event, EventFilter, EventPage, Store};
 use tokio::sync::broadcast;
@@ -192,7 +192,8 @@ impl Control {
                 "session {id} has no output: its workload is not there, `seawall inspect {id}` says why"
             )));
         }
-        Ok(reader.of(backend.driver.logs(&key, &options).await?))
+        let logs = backend.driver.logs(&key, &options).await?;
+        Ok(Box::pin(Holding::new(logs, reader)))
     }
 
     /// Has the engine behind a backend fetch an image; with `missing`, only if it has none of that name. The stream is the

@@ -4,11 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::StreamExt as _;
-use seawall_backend::{Attachment, Bulkhead, Error, Execution, ExecutionBackend, Input, Interface};
-use seawall_model::{AttachOptions, ExecOptions, Key, LogOptions, SessionId, SessionState, Signal, TerminalSize};
+use seawall_backend::{Attachment, Bulkhead, Error, Execution, ExecutionBackend, Holding, Input, Interface};
+use seawall_model::{AttachOptions, ExecOptions, Key, LogOptions, SessionId, SessionState};
 
 use crate::backend::Backend;
 use crate::core::Core;
@@ -26,8 +23,7 @@ impl Control {
     pub async fn exec(&self, id: &SessionId, options: &ExecOptions) -> Result<Execution, ControlError> {
         let (driver, key, reader) = self.running(id)?;
         let Execution { events, input } = driver.exec(&key, options).await?;
-        let events = Box::pin(events.inspect(move |_| _ = &reader));
-        Ok(Execution { events, input })
+        Ok(Execution { events: Box::pin(Holding::new(events, reader)), input })
     }
 
     /// Attaches to a session. It goes on when what is handed out is dropped.
@@ -56,7 +52,7 @@ impl Control {
             }
             None => driver.attach(&key, options).await?,
         };
-        Ok(Attachment { output: reader.of(output), input })
+        Ok(Attachment { output: Box::pin(Holding::new(output, reader)), input })
     }
 
     /// Opens the standard input of a session.
@@ -66,7 +62,7 @@ impl Control {
     pub async fn input(&self, id: &SessionId) -> Result<Box<dyn Input>, ControlError> {
         let (driver, key, reader) = self.running(id)?;
         let input = driver.input(&key).await?;
-        Ok(Box::new(Counted { input, _reader: reader }))
+        Ok(Box::new(Holding::new(input, reader)))
     }
 
     fn running(&self, id: &SessionId) -> Result<(Driver, Key, Reader), ControlError> {
@@ -128,30 +124,5 @@ impl Core {
             }
             drop(entry.with(|cell| cell.early.take()));
         });
-    }
-}
-
-/// Input that counts as a stream of its session.
-struct Counted {
-    input: Box<dyn Input>,
-    _reader: Reader,
-}
-
-#[async_trait]
-impl Input for Counted {
-    async fn write(&mut self, bytes: Bytes) -> std::io::Result<()> {
-        self.input.write(bytes).await
-    }
-
-    async fn close(&mut self) -> std::io::Result<()> {
-        self.input.close().await
-    }
-
-    async fn resize(&mut self, size: TerminalSize) -> std::io::Result<()> {
-        self.input.resize(size).await
-    }
-
-    async fn signal(&mut self, signal: Signal) -> std::io::Result<()> {
-        self.input.signal(signal).await
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use seawall_backend::{Error, ExecutionBackend as _, Interface, LogChunk, LogStream, Source};
+use seawall_backend::{Error, ExecutionBackend as _, Holding, Interface, LogChunk, LogStream, Source};
 use seawall_model::{Incarnation, Key, LogOptions, SessionId, SessionState, Size, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -381,7 +381,7 @@ impl Control {
         let most = self.core.config.session_streams;
         let reader = Reader::new(Arc::clone(entry), most).ok_or_else(|| self.too_many(&entry.id))?;
         match driver.logs(&key, options).await {
-            Ok(log) => Ok(Some(reader.of(log))),
+            Ok(log) => Ok(Some(Box::pin(Holding::new(log, reader)))),
             Err(Error::NotFound(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }

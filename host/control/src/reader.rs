@@ -2,9 +2,6 @@
 
 use std::sync::Arc;
 
-use futures_util::StreamExt as _;
-use seawall_backend::LogStream;
-
 use crate::state::Entry;
 
 /// Counted until it is dropped.
@@ -20,14 +17,6 @@ impl Reader {
             free
         });
         one_more.then(|| Self(entry))
-    }
-
-    /// Reads this, until it is dropped.
-    pub(crate) fn of(self, logs: LogStream) -> LogStream {
-        Box::pin(logs.map(move |chunk| {
-            let _counted = &self;
-            chunk
-        }))
     }
 }
 
