@@ -30,7 +30,7 @@ pub use deadline::within;
 pub use error::{Error, Fault, FaultKind};
 pub use stack::{Bulkhead, BulkheadConfig, BulkheadStatus};
 pub use stream::{
-    Attachment, ExecEvent, ExecEvents, Execution, Holding, Input, LogChunk, LogStream, NoInput, Preparation, Progress, Source,
-    Wake, Wakes,
+    Attachment, ExecEvent, ExecEvents, Execution, Holding, Input, LogChunk, LogStream, NoInput, Preparation, Progress,
+    Source, Wake, Wakes,
 };
 pub use traits::{ExecutionBackend, Info, Interface};

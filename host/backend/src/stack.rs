@@ -39,8 +39,8 @@ use crate::quarantine::{Quarantine, QuarantineConfig, Quarantined};
 use crate::redact::{About, Redact};
 use crate::retry::{RetryConfig, retrying};
 use crate::{
-    Attachment, Class, Deadlines, Error, Execution, ExecutionBackend, FaultKind, Holding, Info, Input, LogStream, Preparation,
-    Wakes, trace,
+    Attachment, Class, Deadlines, Error, Execution, ExecutionBackend, FaultKind, Holding, Info, Input, LogStream,
+    Preparation, Wakes, trace,
 };
 
 /// The settings of one backend's bulkhead.

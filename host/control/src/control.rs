@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use seawall_backend::{Bulkhead, ExecutionBackend, Holding, LogStream, Preparation};
+use seawall_backend::{Bulkhead, ExecutionBackend, Holding, Interface, LogStream, Preparation};
 use seawall_model::{BackendName, LogOptions, Session, SessionId, SessionState};
 use seawall_store::{Event, EventFilter, EventPage, Store};
 use tokio::sync::broadcast;
@@ -20,6 +20,7 @@ use crate::departed::Departed;
 use crate::draft::{Marks, is_live, key};
 use crate::kept_logs::KeptLogs;
 use crate::once::Keys;
+use crate::pause::able;
 use crate::plan::{Action, plan};
 use crate::probe::beginning;
 use crate::reader::Reader;
@@ -209,6 +210,7 @@ impl Control {
     ) -> Result<Preparation, ControlError> {
         self.core.open()?;
         let backend = self.core.backend(backend)?;
+        able(&backend, Interface::Images)?;
         Ok(call("images.prepare", backend.driver.prepare(reference, missing)).await?)
     }
 

@@ -4,16 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use seawall_backend::{Attachment, Bulkhead, Error, Execution, ExecutionBackend, Holding, Input, Interface};
+use seawall_backend::{Attachment, Error, Execution, ExecutionBackend as _, Holding, Input, Interface};
 use seawall_model::{AttachOptions, ExecOptions, Key, LogOptions, SessionId, SessionState};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, call};
 use crate::core::Core;
+use crate::draft::key;
+use crate::pause::able;
 use crate::reader::Reader;
 use crate::state::Entry;
 use crate::{Control, ControlError};
-
-type Driver = Arc<Bulkhead<dyn ExecutionBackend>>;
 
 impl Control {
     /// Runs a command in a session. It ends with what is handed out, where its engine can end it.
@@ -21,8 +21,8 @@ impl Control {
     /// # Errors
     /// `NoSuchSession`, `NoSuchBackend`, `Conflict` if the session does not run, `Backend`.
     pub async fn exec(&self, id: &SessionId, options: &ExecOptions) -> Result<Execution, ControlError> {
-        let (driver, key, reader) = self.running(id)?;
-        let Execution { events, input } = driver.exec(&key, options).await?;
+        let (backend, key, reader) = self.running(id, Interface::Exec)?;
+        let Execution { events, input } = call("exec.run", backend.driver.exec(&key, options)).await?;
         Ok(Execution { events: Box::pin(Holding::new(events, reader)), input })
     }
 
@@ -31,7 +31,8 @@ impl Control {
     /// # Errors
     /// `NoSuchSession`, `NoSuchBackend`, `Conflict` if the session does not run or takes no input, `Backend`.
     pub async fn attach(&self, id: &SessionId, options: &AttachOptions) -> Result<Attachment, ControlError> {
-        let (driver, key, reader) = self.running(id)?;
+        let (backend, key, reader) = self.running(id, Interface::Attach)?;
+        let driver = &backend.driver;
         let early = match options.stdout && options.stderr {
             true => self.entry(id)?.with(|cell| cell.early.take_if(|(of, _)| *of == key.incarnation)),
             false => None,
@@ -46,11 +47,11 @@ impl Control {
             }
             Some((_, Early::Logged)) => {
                 let all = LogOptions { follow: true, ..LogOptions::default() };
-                let output = driver.logs(&key, &all).await?;
+                let output = call("logs.open", driver.logs(&key, &all)).await?;
                 let unread = AttachOptions { stdout: false, stderr: false, ..*options };
-                Attachment { output, input: driver.attach(&key, &unread).await?.input }
+                Attachment { output, input: call("attach.open", driver.attach(&key, &unread)).await?.input }
             }
-            None => driver.attach(&key, options).await?,
+            None => call("attach.open", driver.attach(&key, options)).await?,
         };
         Ok(Attachment { output: Box::pin(Holding::new(output, reader)), input })
     }
@@ -60,23 +61,19 @@ impl Control {
     /// # Errors
     /// `NoSuchSession`, `NoSuchBackend`, `Conflict` if the session does not run or takes no input, `Backend`.
     pub async fn input(&self, id: &SessionId) -> Result<Box<dyn Input>, ControlError> {
-        let (driver, key, reader) = self.running(id)?;
-        let input = driver.input(&key).await?;
+        let (backend, key, reader) = self.running(id, Interface::Input)?;
+        let input = call("input.open", backend.driver.input(&key)).await?;
         Ok(Box::new(Holding::new(input, reader)))
     }
 
-    fn running(&self, id: &SessionId) -> Result<(Driver, Key, Reader), ControlError> {
+    fn running(&self, id: &SessionId, by: Interface) -> Result<(Arc<Backend>, Key, Reader), ControlError> {
         self.core.open()?;
         let entry = self.entry(id)?;
         let backend = self.core.backend(&entry.backend)?;
-        let (key, state) = entry.with(|cell| (crate::draft::key(&cell.record), cell.record.state));
-        // Of one that is unknown the backend says what stands in the way.
-        if !(state.runs() || state == SessionState::Unknown) || key.incarnation == 0 {
-            let message = format!("session {id} does not run: it is {state}, `seawall why {id}` says why");
-            return Err(ControlError::Conflict(message));
-        }
+        able(&backend, by)?;
+        let key = running(&entry)?;
         let reader = Reader::new(entry, self.core.config.session_streams).ok_or_else(|| self.too_many(id))?;
-        Ok((Arc::clone(&backend.driver), key, reader))
+        Ok((backend, key, reader))
     }
 
     pub(crate) fn too_many(&self, id: &SessionId) -> ControlError {
@@ -87,6 +84,16 @@ impl Control {
         );
         ControlError::Backend(Error::Exhausted { message, retry_after: None })
     }
+}
+
+/// What the backend knows a session by that runs. Of one that is unknown the backend says what stands in the way.
+pub(crate) fn running(entry: &Entry) -> Result<Key, ControlError> {
+    let (key, state) = entry.with(|cell| (key(&cell.record), cell.record.state));
+    if (state.runs() || state == SessionState::Unknown) && key.incarnation > 0 {
+        return Ok(key);
+    }
+    let id = &entry.id;
+    Err(ControlError::Conflict(format!("session {id} does not run: it is {state}, `seawall why {id}` says why")))
 }
 
 /// What a session writes from its very start.
@@ -109,20 +116,22 @@ impl Core {
             return;
         }
         let options = AttachOptions { stdout: true, stderr: true, stdin: true, size: None };
-        let early = match backend.driver.attach(key, &options).await {
+        let early = match call("attach.open", backend.driver.attach(key, &options)).await {
             Ok(attachment) => Early::Held(attachment),
             Err(Error::Conflict { .. }) if backend.driver.info().has(Interface::Logs) => Early::Logged,
             // Whoever comes later is told.
             Err(_) => return,
         };
-        entry.with(|cell| cell.early = Some((key.incarnation, early)));
+        let incarnation = key.incarnation;
+        entry.with(|cell| cell.early = Some((incarnation, early)));
         let (core, entry) = (Arc::clone(self), Arc::clone(entry));
         self.tasks.spawn(async move {
             tokio::select! {
                 () = core.soft.cancelled() => {}
                 () = tokio::time::sleep(HELD) => {}
             }
-            drop(entry.with(|cell| cell.early.take()));
+            // What a later one has written is held for as long again.
+            drop(entry.with(|cell| cell.early.take_if(|(of, _)| *of == incarnation)));
         });
     }
 }

@@ -16,6 +16,7 @@ use crate::backend::{Backend, call};
 use crate::backends::not_configured;
 use crate::control::Control;
 use crate::draft::key;
+use crate::hands::running;
 use crate::pause::able;
 use crate::state::{Entry, Glance};
 
@@ -111,7 +112,7 @@ impl Control {
     pub async fn usage_of(&self, id: &SessionId) -> Result<SessionUsage, ControlError> {
         let entry = self.entry(id)?;
         let backend = self.core.backend(&entry.backend)?;
-        running(&entry, "uses anything")?;
+        running(&entry)?;
         let measured = measure(&backend, std::slice::from_ref(&entry)).await?;
         measured.into_iter().flatten().next().ok_or_else(|| {
             ControlError::Conflict(format!("session {id} could not be measured: it has ended, or is about to"))
@@ -126,18 +127,9 @@ impl Control {
         let entry = self.entry(id)?;
         let backend = self.core.backend(&entry.backend)?;
         able(&backend, Interface::Endpoint)?;
-        let key = running(&entry, "is reached")?;
+        let key = running(&entry)?;
         Ok(call("endpoint.list", backend.driver.endpoints(&key)).await?)
     }
-}
-
-fn running(entry: &Entry, does: &str) -> Result<Key, ControlError> {
-    let (state, key) = entry.with(|cell| (cell.record.state, key(&cell.record)));
-    if state.runs() {
-        return Ok(key);
-    }
-    let id = &entry.id;
-    Err(ControlError::Conflict(format!("session {id} is {state}: only one that runs {does}")))
 }
 
 /// One call about all of them; in their order, `None` where there is no figure.
