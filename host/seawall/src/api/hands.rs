@@ -12,14 +12,13 @@ use http_body_util::BodyExt as _;
 use seawall_backend::{ExecEvent, Execution};
 use seawall_model::{AttachOptions, ExecOptions, Secret, TerminalSize};
 use serde::{Deserialize, Serialize};
-use tracing::debug;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::extract::{Json, Query, Reference};
 use super::openapi::OfSession;
 use super::server::Own;
-use super::upgrade::{Takeover, Upgrade};
+use super::upgrade::{Takeover, Upgrade, to_its_end};
 use crate::problem::{Kind, Problem};
 
 /// A command for a session.
@@ -115,23 +114,15 @@ pub(super) async fn exec(
         size: new.size.map(Size::checked).transpose()?,
         stdin: new.stdin,
     };
-    let Execution { mut events, input } = api.control.exec(&id, &options).await?;
+    let Execution { events, input } = api.control.exec(&id, &options).await?;
     let drain = api.drain.clone();
     let own = match way {
         Way::Attached(takeover) => return Ok(takeover.carry(events, input, drain)),
         Way::Detached(own) => own,
     };
     own.spawn(async move {
-        // Held until it ends: dropping it would end it.
         let _input = input;
-        while let Some(event) = tokio::select! {
-            () = drain.cancelled() => None,
-            event = events.next() => event,
-        } {
-            if let Err(error) = event {
-                debug!(session = %id, %error, "nobody knows how a command that was detached ended");
-            }
-        }
+        to_its_end(events, &drain).await;
     });
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -107,6 +107,22 @@ impl Takeover {
     }
 }
 
+/// Keeps what nobody listens to any more until it ends, or the daemon does: dropping it would end it.
+pub(super) async fn to_its_end<E>(mut events: E, drain: &CancellationToken)
+where
+    E: Stream<Item = io::Result<ExecEvent>> + Unpin,
+{
+    while let Some(event) = tokio::select! {
+        // Cancel-safe, both: what was not taken stays where it is.
+        () = drain.cancelled() => None,
+        event = events.next() => event,
+    } {
+        if let Err(error) = event {
+            debug!(%error, "nobody knows how a command that was detached ended");
+        }
+    }
+}
+
 /// What a stream needs to know of where it is.
 struct Carried {
     drain: CancellationToken,
@@ -145,11 +161,7 @@ impl Carried {
             left = self.read(from, input.as_mut(), &notices) => left,
         };
         if left == Left::Detached {
-            // Kept until it ends: dropping it would end it.
-            while let Some(Ok(_)) = tokio::select! {
-                () = self.drain.cancelled() => None,
-                event = events.next() => event,
-            } {}
+            to_its_end(events, &self.drain).await;
         }
     }
 
