@@ -117,7 +117,7 @@ impl Counted {
         let words = FaultKind::ALL.map(FaultKind::as_str);
         let faults = took().filter(|(_, outcome, _)| words.contains(outcome));
         let faults = faults.map(|(labels, kind, took)| (write::and(labels, "kind", kind), took.count()));
-        write.counters("faults", "Tries of calls that came to no answer, by what cut them off", faults)?;
+        write.counters("faults", "Tries of calls that came to no answer, by what cut them off", None, faults)?;
 
         let spent = || {
             self.0

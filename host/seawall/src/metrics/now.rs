@@ -54,12 +54,12 @@ impl Collector for Now {
             || self.events.iter().filter(there).map(|event| (event, vec![("backend", event.backend.as_str())]));
         let restarts = events().filter(|(event, _)| event.kind == "session.restarting");
         let restarts = restarts.map(|(event, labels)| (labels, event.count));
-        write.counters("session_restarts", "Restarts of sessions by their policy", restarts)?;
+        write.counters("session_restarts", "Restarts of sessions by their policy", None, restarts)?;
         let events = events().map(|(event, labels)| (and(labels, "kind", &event.kind), event.count));
-        write.counters("events", "Events of the journal", events)?;
+        write.counters("events", "Events of the journal", None, events)?;
         let Stats { commits, failed_commits, queued, .. } = self.store;
-        write.counters("store_commits", "Transactions of the store", [(Vec::new(), commits)])?;
-        write.counters("store_failed_commits", "Transactions that failed", [(Vec::new(), failed_commits)])?;
+        write.counters("store_commits", "Transactions of the store", None, [(Vec::new(), commits)])?;
+        write.counters("store_failed_commits", "Transactions that failed", None, [(Vec::new(), failed_commits)])?;
         write.one("store_queue_length", "Writes that wait for the store", None, float(queued))
     }
 }
@@ -106,9 +106,9 @@ impl Now {
             backends.map(move |status| (vec![("backend", status.name.as_str())], of(&status.watch)))
         };
         let wakes = count(|watch| watch.wakes);
-        write.counters("backend_watch_wakes", "How often a watch said that something may have changed", wakes)?;
+        write.counters("backend_watch_wakes", "How often a watch said that something may have changed", None, wakes)?;
         let openings = count(|watch| watch.openings);
-        write.counters("backend_watch_openings", "How often a watch was opened", openings)
+        write.counters("backend_watch_openings", "How often a watch was opened", None, openings)
     }
 
     fn sessions(&self, write: &mut Writer<'_, '_>) -> fmt::Result {
@@ -140,7 +140,7 @@ impl Now {
         let queued = self.pools(|pool| float(pool.queued));
         write.gauges("permits_queue_length", "Callers that wait for a permit", None, queued)?;
         let refused = self.pools(|pool| pool.refused);
-        write.counters("permits_refused", "Callers that were turned away for want of a permit", refused)?;
+        write.counters("permits_refused", "Callers that were turned away for want of a permit", None, refused)?;
         // The same one is above every backend.
         let host = self.overview.backends.first().map(|status| status.bulkhead.host).unwrap_or_default();
         write.one("host_permits", "Calls that all backends together may have", None, float(host.permits))?;

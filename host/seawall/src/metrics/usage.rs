@@ -153,7 +153,7 @@ impl Counted {
 pub(super) fn encode(used: &BTreeMap<BackendName, Together>, write: &mut Writer<'_, '_>) -> fmt::Result {
     let each = || used.iter().map(|(name, together)| (vec![("backend", name.as_str())], together));
     let cpu = each().map(|(labels, together)| (labels, Duration::from_nanos(together.counted.cpu).as_secs_f64()));
-    write.sums("sessions_cpu", "Processor time of sessions, since they were first measured", SECONDS, cpu)?;
+    write.counters("sessions_cpu", "Processor time of sessions, since they were first measured", SECONDS, cpu)?;
     let transfers = |of: fn(&Counted) -> Transfer| {
         each().flat_map(move |(labels, together)| {
             let Transfer { incoming, outgoing } = of(&together.counted);
@@ -162,14 +162,19 @@ pub(super) fn encode(used: &BTreeMap<BackendName, Together>, write: &mut Writer<
         })
     };
     let network = transfers(|counted| counted.network);
-    write.sums(
+    write.counters(
         "sessions_network",
         "Bytes of sessions over networks, since they were first measured",
         BYTES,
         network,
     )?;
     let disk = transfers(|counted| counted.disk);
-    write.sums("sessions_disk", "Bytes of sessions from and to disks, since they were first measured", BYTES, disk)?;
+    write.counters(
+        "sessions_disk",
+        "Bytes of sessions from and to disks, since they were first measured",
+        BYTES,
+        disk,
+    )?;
     let now = || each().filter_map(|(labels, together)| Some((labels, together.now?)));
     let memory = now().map(|(labels, now)| (labels, now.memory as f64));
     write.gauges("sessions_memory", "Memory of sessions, without what the kernel could drop", BYTES, memory)?;
