@@ -7,12 +7,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::stream;
@@ -26,12 +24,11 @@ use utoipa::ToSchema;
 use super::Api;
 use super::event_query::{EventQuery, Parameters};
 use super::extract::{Query, accepts};
+use super::sse;
 use crate::problem::{Kind, Problem};
 
 /// So many events are read from the journal at once.
 const PAGE: usize = 500;
-/// A comment this often, so that a connection that is gone is noticed.
-const ALIVE: Duration = Duration::from_secs(15);
 
 /// The data of a `missed` event.
 #[derive(Debug, Serialize, Deserialize)]
@@ -77,21 +74,18 @@ pub(super) async fn open(
     if let Some(id) = headers.get("last-event-id") {
         query.resume(&String::from_utf8_lossy(id.as_bytes()))?;
     }
-    let no_store = (CACHE_CONTROL, "no-store");
     if wants_json(&headers) {
-        return Ok(([no_store], axum::Json(page(&api, query).await?)).into_response());
+        return Ok(([(CACHE_CONTROL, "no-store")], axum::Json(page(&api, query).await?)).into_response());
     }
     if query.limit.is_some() {
         let message = "is for pages: send `Accept: application/json`, or leave it out";
         return Err(Problem::field(Kind::Invalid, "limit", message));
     }
     let feed = Feed::begin(api, query).await?;
-    let body = stream::unfold(feed, |mut feed| async move {
+    Ok(sse::answer(stream::unfold(feed, |mut feed| async move {
         let bytes = feed.next().await?;
-        Some((Ok::<_, std::convert::Infallible>(bytes), feed))
-    });
-    let headers = [(CONTENT_TYPE, "text/event-stream"), no_store];
-    Ok((headers, Body::from_stream(body)).into_response())
+        Some((bytes, feed))
+    })))
 }
 
 /// JSON only for those who ask for it, and not for an event stream besides.
@@ -165,7 +159,7 @@ impl Feed {
     async fn read(&mut self) -> Result<(), ControlError> {
         let page = self.api.control.event_page(self.after, PAGE, self.filter.clone()).await?;
         if self.seen && page.missed > 0 {
-            self.queue.push_back(missed(page.missed));
+            self.queue.push_back(sse::message("missed", &Missed { missed: page.missed }));
         }
         self.queue.extend(page.events.iter().map(message));
         self.after = page.after;
@@ -206,28 +200,17 @@ impl Feed {
                     Err(RecvError::Lagged(_)) => self.behind = true,
                     Err(RecvError::Closed) => self.end("the journal is closed"),
                 },
-                () = tokio::time::sleep_until(self.quiet_since + ALIVE) => {
-                    self.queue.push_back(Bytes::from_static(b":\n\n"));
-                }
+                () = tokio::time::sleep_until(self.quiet_since + sse::ALIVE) => self.queue.push_back(sse::COMMENT),
             }
         }
     }
 
     fn end(&mut self, why: &str) {
-        let data = serde_json::json!({ "message": why });
-        self.queue.push_back(Bytes::from(format!("event: end\ndata: {data}\n\n")));
+        self.queue.push_back(sse::message("end", &serde_json::json!({ "message": why })));
         self.ended = true;
     }
 }
 
 fn message(event: &Event) -> Bytes {
-    // JSON has no line breaks outside of strings, and escapes them inside.
-    let data = serde_json::to_string(event).unwrap_or_default();
-    let kind: String = event.kind.chars().filter(|c| !c.is_control()).collect();
-    Bytes::from(format!("id: {}\nevent: {kind}\ndata: {data}\n\n", event.id))
-}
-
-fn missed(count: u64) -> Bytes {
-    let data = serde_json::to_string(&Missed { missed: count }).unwrap_or_default();
-    Bytes::from(format!("event: missed\ndata: {data}\n\n"))
+    sse::numbered(event.id, &event.kind, event)
 }

@@ -2,12 +2,8 @@
 //!
 //! There is no task: the image is fetched while the connection asks for more, and given up when that is gone.
 
-use std::time::Duration;
-
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use seawall_backend::{Error, Preparation, Progress, trace};
@@ -20,10 +16,8 @@ use super::Api;
 use super::backends::find;
 use super::extract::{Json, Reference};
 use super::openapi::OfBackend;
+use super::sse;
 use crate::problem::{Kind, Problem};
-
-/// A comment this often, so that a connection that is gone is noticed.
-const ALIVE: Duration = Duration::from_secs(15);
 
 /// An image that is wanted.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -52,9 +46,7 @@ pub(super) async fn prepare(
 ) -> Result<Response, Problem> {
     let name = find(&api, &name)?.name;
     let progress = api.control.prepare(&name, &wanted.reference, wanted.missing).await?;
-    let messages = told(progress, api.drain.clone()).map(Ok::<_, std::convert::Infallible>);
-    let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")];
-    Ok((headers, Body::from_stream(messages)).into_response())
+    Ok(sse::answer(told(progress, api.drain.clone())))
 }
 
 /// What is told until it is done, fails, or the daemon goes down.
@@ -73,12 +65,12 @@ fn told(progress: Preparation, drain: CancellationToken) -> impl Stream<Item = B
                     return Some((failed(problem, trace_id), None));
                 }
                 next = progress.next() => next,
-                () = tokio::time::sleep(ALIVE) => return Some((Bytes::from_static(b":\n\n"), Some(progress))),
+                () = tokio::time::sleep(sse::ALIVE) => return Some((sse::COMMENT, Some(progress))),
             };
             Some(match next {
-                Some(Ok(told)) => (message("progress", &told), Some(progress)),
+                Some(Ok(told)) => (sse::message("progress", &told), Some(progress)),
                 Some(Err(error)) => (failed(problem(error), trace_id), None),
-                None => (done(), None),
+                None => (sse::message("done", &serde_json::json!({})), None),
             })
         }
     })
@@ -89,15 +81,5 @@ fn problem(error: Error) -> Problem {
 }
 
 fn failed(problem: Problem, trace_id: Option<TraceId>) -> Bytes {
-    message("failed", &Problem { trace_id, ..problem })
-}
-
-fn done() -> Bytes {
-    message("done", &serde_json::json!({}))
-}
-
-fn message(event: &str, data: &impl Serialize) -> Bytes {
-    // JSON has no line breaks outside of strings, and escapes them inside.
-    let data = serde_json::to_string(data).unwrap_or_default();
-    Bytes::from(format!("event: {event}\ndata: {data}\n\n"))
+    sse::message("failed", &Problem { trace_id, ..problem })
 }

@@ -33,6 +33,7 @@ mod respond;
 mod server;
 mod sessions;
 mod socket;
+mod sse;
 mod state;
 #[cfg(test)]
 mod stream_tests;
