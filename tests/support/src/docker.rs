@@ -155,15 +155,17 @@ impl Engine {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
-    /// Whether the daemon has heard that a process of this container was killed for want of memory. It hears that by the
-    /// way, and tells of the end of a container without it if that comes first.
+    /// From now on, which containers the daemon has heard to want memory. It hears that by the way, and tells of the end of
+    /// one without it if that comes first. It remembers few events, so that who asks later may be too late.
     ///
     /// # Errors
     /// If it cannot be asked.
-    pub fn has_heard_of_want_of_memory(&self, container: &str) -> Result<bool> {
-        let container = format!("container={container}");
-        let asked = ["events", "--since", "1h", "--until", "0s", "--filter", "event=oom", "--filter", &container];
-        Ok(!self.docker(asked)?.is_empty())
+    pub fn want_of_memory(&self) -> Result<WantOfMemory> {
+        let heard = tempfile::NamedTempFile::new_in(&self.dir).context("a file for the daemon's events")?;
+        let mut command = self.command();
+        command.args(["events", "--since", "1m", "--filter", "event=oom", "--format", "{{.Actor.Attributes.name}}"]);
+        let events = command.stdout(heard.reopen()?).spawn().context("run docker")?;
+        Ok(WantOfMemory { events, heard })
     }
 
     /// The daemon's process id.
@@ -318,6 +320,31 @@ impl Drop for Engine {
             let _ = stdout.read_to_string(&mut String::new());
         }
         let _ = self.script.wait();
+    }
+}
+
+/// See [`Engine::want_of_memory`].
+#[derive(Debug)]
+pub struct WantOfMemory {
+    events: Child,
+    heard: tempfile::NamedTempFile,
+}
+
+impl WantOfMemory {
+    /// Whether it was heard of this one.
+    ///
+    /// # Errors
+    /// What was heard cannot be read.
+    pub fn of(&self, container: &str) -> Result<bool> {
+        Ok(std::fs::read_to_string(self.heard.path())?.lines().any(|name| name == container))
+    }
+}
+
+impl Drop for WantOfMemory {
+    fn drop(&mut self) {
+        // One that has ended is no failure.
+        let _ = self.events.kill();
+        let _ = self.events.wait();
     }
 }
 

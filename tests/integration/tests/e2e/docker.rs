@@ -120,11 +120,12 @@ fn exit_codes_and_want_of_memory_are_told_apart() -> Result<()> {
     let session = home.json(&["inspect", "three"])?;
     assert_eq!((&session["state"], &session["exit"]["oom"]), (&"failed".into(), &false.into()));
 
+    let want = engine.want_of_memory()?;
     let hungry =
         ["--name", "hungry", "--memory", "16MiB", "--stdin", "--", "sh", "-c", "tail /dev/zero; read go; exit 9"];
     let id = run(&home, &[&RUN[..], &hungry].concat())?;
     let names = containers(engine, &id)?;
-    eventually("the Engine has heard of it", || Ok(engine.has_heard_of_want_of_memory(&names[0])?.then_some(())))?;
+    eventually("the Engine has heard of it", || Ok(want.of(&names[0])?.then_some(())))?;
     home.ok(&["send", "hungry", "go"])?;
     assert_eq!(home.run(["wait", "hungry"])?.code, Some(9));
     let session = home.json(&["inspect", "hungry"])?;

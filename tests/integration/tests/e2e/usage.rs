@@ -33,6 +33,16 @@ fn spent(home: &Home, session: &str) -> Result<u64> {
     eventually("it is measured", || Ok(stats(home, &[session])?["sessions"][session]["usage"]["cpu_time"].as_u64()))
 }
 
+/// Pauses a container. The Engine gives up freezing one that a busy machine does not let come to rest, and says so.
+fn paused(home: &Home, session: &str) -> Result<()> {
+    eventually("it is paused", || {
+        let tried = home.run(["pause", session])?;
+        let refused = tried.code != Some(0) && tried.stderr.contains("unable to freeze");
+        ensure!(refused || tried.stdout == format!("{session}\n"), "{tried:?}");
+        Ok((!refused).then_some(()))
+    })
+}
+
 /// Whether this machine lets a process session be frozen, and says so where it does not.
 fn freezes(home: &Home, session: &str) -> Result<bool> {
     let tried = home.run(["pause", session])?;
@@ -121,7 +131,7 @@ fn a_container_stands_still_while_it_is_paused_and_ends_when_it_is_stopped() -> 
     let daemon = home.serve(true)?;
     begin(&home, &DOCKER, "still", &["--restart", "always"], &["sh", "-c", BUSY])?;
     eventually("it works", || Ok((spent(&home, "still")? > 0).then_some(())))?;
-    assert_eq!(home.ok(&["pause", "still"])?, "still\n");
+    paused(&home, "still")?;
     assert_eq!(home.ok(&["pause", "still"])?, "still\n");
     assert_eq!(home.json(&["inspect", "still"])?["state"], "paused");
     let stood = spent(&home, "still")?;
@@ -133,7 +143,7 @@ fn a_container_stands_still_while_it_is_paused_and_ends_when_it_is_stopped() -> 
     home.ok(&["unpause", "still"])?;
     eventually("it goes on", || Ok((spent(&home, "still")? > stood).then_some(())))?;
 
-    home.ok(&["pause", "still"])?;
+    paused(&home, "still")?;
     // Without its init it would not hear SIGTERM: the KILL at the end of its grace ends it.
     home.ok(&["stop", "--grace", "1s", "still"])?;
     assert_eq!(home.json(&["inspect", "still"])?["state"], "stopped");
@@ -143,7 +153,7 @@ fn a_container_stands_still_while_it_is_paused_and_ends_when_it_is_stopped() -> 
 
     for (name, end) in [("killed", "kill"), ("removed", "rm")] {
         begin(&home, &DOCKER, name, &[], &["sleep", "1000"])?;
-        home.ok(&["pause", name])?;
+        paused(&home, name)?;
         home.ok(if end == "rm" { &["rm", "--force", "removed"] } else { &["kill", "killed"] })?;
     }
     assert_eq!(home.json(&["inspect", "killed"])?["state"], "stopped");

@@ -46,11 +46,12 @@ async fn an_end_is_told_by_its_code() {
 #[tokio::test]
 async fn want_of_memory_is_told_apart() {
     let Some(fixture) = Fixture::new() else { return };
+    let want = fixture.engine.want_of_memory().unwrap();
     let hog = "tail /dev/zero; while :; do sleep 0.1; done";
     let key = fixture.run(&Container { memory: Some(16 << 20), ..shell(hog) }).await;
     let name = fixture.name(&key);
     seawall_testing::wait_until("the Engine has heard of it", std::time::Duration::from_secs(60), || {
-        fixture.engine.has_heard_of_want_of_memory(&name).unwrap()
+        want.of(&name).unwrap()
     });
     fixture.docker.signal(&key, Signal::KILL).await.unwrap();
     let exit = fixture.until_ended(&key).await.exit.unwrap();
