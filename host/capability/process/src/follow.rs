@@ -14,6 +14,7 @@ use seawall_backend::{LogChunk, LogStream};
 use seawall_model::{LogOptions, Timestamp};
 use seawall_supervisor::{RunDir, lock};
 use tokio::net::unix::pipe;
+use tokio::sync::Semaphore;
 
 use crate::output::Output;
 
@@ -21,6 +22,10 @@ use crate::output::Output;
 const LOOK: Duration = Duration::from_secs(2);
 /// The same where the kernel has no watch to give.
 const LOOK_UNWATCHED: Duration = Duration::from_millis(250);
+
+/// Those who follow the same log are all told at once that there is more of it. Each that reads takes a thread, and a thread
+/// takes more memory than a follower.
+static READERS: Semaphore = Semaphore::const_new(4);
 
 struct Follow {
     dir: RunDir,
@@ -138,5 +143,6 @@ fn watch(dir: &RunDir) -> Option<pipe::Receiver> {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    let _turn = READERS.acquire().await.map_err(io::Error::other)?;
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

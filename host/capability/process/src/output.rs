@@ -9,8 +9,8 @@ use seawall_backend::{LogChunk, Source};
 use seawall_model::{LogOptions, Timestamp};
 use seawall_supervisor::log::{Reader, Record, Stream};
 
-/// How much is given at once.
-const BATCH: usize = 256 << 10;
+/// No more is added to a batch of so many bytes: as much waits for as long as its reader does.
+const BATCH: usize = 8 << 10;
 
 /// The output of one process, piece by piece. Blocking.
 #[derive(Debug)]

@@ -7,11 +7,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{HEADER, Record, file_name, files, parse_header};
+use super::{CUT, HEADER, Record, file_name, files, parse_header};
 use crate::plain;
 
-/// How much is read at once.
-const BLOCK: usize = 128 << 10;
+/// How much is read at once. A record that is larger, as others than our writer may write it, is read alone.
+const BLOCK: usize = HEADER + CUT;
 
 /// Reads a log. It holds the files it knows of, so that rotation does not take them away. Cheap to clone: the clone goes
 /// on from the same place.
@@ -110,8 +110,15 @@ impl Reader {
                 // Not ours, or damaged: nothing behind it can be told apart.
                 return Ok(None);
             };
-            let Some(body) = rest.get(..length) else { continue };
-            let record = Record { time, stream, bytes: body.to_vec() };
+            let bytes = match rest.get(..length) {
+                Some(body) => body.to_vec(),
+                None if fresh => match self.alone(length)? {
+                    Some(body) => body,
+                    None => break,
+                },
+                None => continue,
+            };
+            let record = Record { time, stream, bytes };
             self.start += HEADER + length;
             self.position += (HEADER + length) as u64;
             return Ok(Some(record));
@@ -124,21 +131,22 @@ impl Reader {
         let Some(file) = self.known.front() else { return Ok(false) };
         self.start = 0;
         self.buffer.resize(BLOCK, 0);
-        let mut length = 0;
-        while let Some(room) = self.buffer.get_mut(length..).filter(|room| !room.is_empty()) {
-            match file.read_at(room, self.position + length as u64) {
-                Ok(0) => break,
-                Ok(read) => length += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let length = read_at(file, &mut self.buffer, self.position)?;
         self.buffer.truncate(length);
         Ok(length > 0)
     }
 
+    /// The bytes of the record that begins here, if all of them are there.
+    fn alone(&self, length: usize) -> io::Result<Option<Vec<u8>>> {
+        let Some(file) = self.known.front() else { return Ok(None) };
+        let mut body = vec![0; length];
+        let read = read_at(file, &mut body, self.position + HEADER as u64)?;
+        Ok((read == length).then_some(body))
+    }
+
+    /// Whoever waits for more keeps no room for it.
     fn forget(&mut self) {
-        self.buffer.clear();
+        self.buffer = Vec::new();
         self.start = 0;
     }
 
@@ -159,9 +167,25 @@ impl Reader {
     }
 }
 
+/// As much as there is, up to what fits.
+fn read_at(file: &File, into: &mut [u8], position: u64) -> io::Result<usize> {
+    let mut length = 0;
+    while let Some(room) = into.get_mut(length..).filter(|room| !room.is_empty()) {
+        match file.read_at(room, position + length as u64) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{Limits, MAX_RECORD, Stream, Writer};
+    use std::io::Write as _;
+
+    use super::super::{Limits, MAX_RECORD, Stream, Writer, header};
     use super::*;
 
     fn all(reader: &mut Reader) -> Vec<Record> {
@@ -254,6 +278,22 @@ mod tests {
         Writer::open(dir.path(), Limits::default()).unwrap().write(3, Stream::Stderr, b"later");
         let rest = all(&mut reader);
         assert_eq!(rest, [Record { time: 3, stream: Stream::Stderr, bytes: b"later".to_vec() }]);
+    }
+
+    #[test]
+    fn a_record_of_the_largest_size_is_read_once_all_of_it_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let large: Vec<u8> = (0..MAX_RECORD).map(|at| (at % 251) as u8).collect();
+        let written = [&header(1, Stream::Stdout, large.len())[..], &large, &header(2, Stream::Stderr, 3), b"end"];
+        let written = written.concat();
+        let file = dir.path().join(file_name(1));
+        let (first, rest) = written.split_at(MAX_RECORD);
+        std::fs::write(&file, first).unwrap();
+        let mut reader = Reader::open(dir.path()).unwrap();
+        assert_eq!(reader.read().unwrap(), None);
+        File::options().append(true).open(&file).unwrap().write_all(rest).unwrap();
+        let read: Vec<_> = all(&mut reader).into_iter().map(|record| (record.time, record.bytes)).collect();
+        assert!(read == [(1, large), (2, b"end".to_vec())]);
     }
 
     #[test]

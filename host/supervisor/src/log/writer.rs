@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{HEADER, Limits, MAX_RECORD, Stream, file_name, files, header};
+use super::{CUT, HEADER, Limits, Stream, file_name, files, header};
 
 /// Writes a log.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl Writer {
     /// Writes a piece of output, in as many records as it takes.
     pub fn write(&mut self, time: u64, stream: Stream, bytes: &[u8]) {
         self.say_lost(time);
-        for piece in bytes.chunks(MAX_RECORD) {
+        for piece in bytes.chunks(CUT) {
             if self.append(time, stream, piece).is_err() {
                 let lost = piece.len() as u64;
                 self.unsaid = self.unsaid.saturating_add(lost);
