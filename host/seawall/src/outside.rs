@@ -45,7 +45,7 @@ pub fn problems(schema: &str, value: &Value) -> Result<Vec<Problem>, String> {
 
 /// A chunk of a log as the API writes it.
 pub fn frame(chunk: &LogChunk) -> Vec<u8> {
-    [&crate::api::frame_header(chunk)[..], &chunk.bytes].concat()
+    [&crate::api::frame_header(chunk.source, chunk.bytes.len())[..], &chunk.bytes].concat()
 }
 
 /// The frames of a log as the command line reads them: kind and bytes of each. An error's bytes are its text.

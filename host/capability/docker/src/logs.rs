@@ -30,7 +30,7 @@ impl Inner {
         let there = self.own(&client, key).await?.ok_or_else(|| self.missing(key))?;
         let terminal = there.config.as_ref().and_then(|config| config.tty).unwrap_or(false);
         let path = format!("{}{}", client.prefix(), path(&there.id.unwrap_or_default(), options));
-        let answer = wire::get(&client.endpoint, &path).await;
+        let answer = wire::get_output(&client.endpoint, &path).await;
         let answer = answer.map_err(|error| self.connection.failed(&client, "give a container's output", &error))?;
         Ok(output(answer, terminal))
     }

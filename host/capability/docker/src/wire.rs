@@ -18,7 +18,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::{Either, select};
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::client::conn::http1::{Builder, SendRequest, handshake};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
 use hyper::rt::{Read, Write};
 use hyper::{Request, StatusCode};
@@ -30,8 +30,8 @@ use crate::endpoint::Endpoint;
 
 /// The most that a whole answer may take: a listing has about 1.5 KiB for each container.
 const MAX_ANSWER: usize = 256 << 20;
-/// Read at once of a hijacked connection.
-const PIECE: usize = 16 << 10;
+/// Read at once of output, which may wait here for as long as its reader does. hyper takes no less.
+const PIECE: usize = 8 << 10;
 /// The most of an error's text.
 const MAX_ERROR: usize = 64 << 10;
 
@@ -45,13 +45,18 @@ pub(crate) struct Answer {
 
 /// Asks for `path`, query included, and returns when the head of the answer is there.
 pub(crate) async fn get(endpoint: &Endpoint, path: &str) -> Result<Answer, Bollard> {
-    send(endpoint, Request::get(path).body(Full::default())?).await
+    send(endpoint, Request::get(path).body(Full::default())?, &Builder::new()).await
+}
+
+/// The same of output.
+pub(crate) async fn get_output(endpoint: &Endpoint, path: &str) -> Result<Answer, Bollard> {
+    send(endpoint, Request::get(path).body(Full::default())?, Builder::new().max_buf_size(PIECE)).await
 }
 
 /// The same for a POST of JSON.
 pub(crate) async fn post(endpoint: &Endpoint, path: &str, json: &'static str) -> Result<Answer, Bollard> {
     let request = Request::post(path).header(CONTENT_TYPE, "application/json");
-    send(endpoint, request.body(Full::from(json))?).await
+    send(endpoint, request.body(Full::from(json))?, Builder::new().max_buf_size(PIECE)).await
 }
 
 /// The same where the connection is both sides' own after the head of the answer.
@@ -141,18 +146,18 @@ impl Pieces for Hijacked {
     }
 }
 
-async fn send(endpoint: &Endpoint, request: Request<Full<Bytes>>) -> Result<Answer, Bollard> {
+async fn send(endpoint: &Endpoint, request: Request<Full<Bytes>>, how: &Builder) -> Result<Answer, Bollard> {
     match endpoint {
-        Endpoint::Unix(socket) => ask(UnixStream::connect(socket).await?, "docker", request).await,
-        Endpoint::Tcp(address) => ask(TcpStream::connect(address).await?, address, request).await,
+        Endpoint::Unix(socket) => ask(UnixStream::connect(socket).await?, "docker", request, how).await,
+        Endpoint::Tcp(address) => ask(TcpStream::connect(address).await?, address, request, how).await,
     }
 }
 
-async fn ask<S>(stream: S, host: &str, mut request: Request<Full<Bytes>>) -> Result<Answer, Bollard>
+async fn ask<S>(stream: S, host: &str, mut request: Request<Full<Bytes>>, how: &Builder) -> Result<Answer, Bollard>
 where
     TokioIo<S>: Read + Write + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) = how.handshake(TokioIo::new(stream)).await?;
     let mut connection: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>> = Box::pin(connection);
     let host = HeaderValue::from_str(host).map_err(hyper::http::Error::from)?;
     request.headers_mut().insert(HOST, host);

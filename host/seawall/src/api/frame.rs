@@ -12,8 +12,8 @@
 //!
 //! A log has the first three kinds. The others are those of connections that were taken over, see [`super::upgrade`].
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use seawall_backend::{LogChunk, Source};
+use bytes::{Buf as _, Bytes, BytesMut};
+use seawall_backend::Source;
 use seawall_model::{CommandEnd, Signal, TerminalSize};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -33,7 +33,8 @@ const ENDED: u8 = 6;
 const NOTICE: u8 = 7;
 const DETACH: u8 = 8;
 
-const HEADER: usize = 8;
+/// Of a header.
+pub(super) const HEADER: usize = 8;
 /// No frame that is written has more; a larger one is a stream that is none.
 const MAX_FRAME: usize = 16 << 20;
 /// The same of frames to the daemon, which has many clients.
@@ -103,26 +104,24 @@ impl Frame {
             Self::Notice(problem) => (NOTICE, document(problem)),
             Self::Detach => (DETACH, Bytes::new()),
         };
-        let mut frame = BytesMut::from(write_header(kind, body.len()));
+        let mut frame = BytesMut::from(&write_header(kind, body.len())[..]);
         frame.extend_from_slice(&body);
         frame.freeze()
     }
 }
 
-/// The header of a chunk. The bytes follow it as they are: nothing is copied.
-pub(crate) fn header(chunk: &LogChunk) -> Bytes {
-    let kind = match chunk.source {
+/// What stands before so many bytes of output.
+pub(crate) fn header(source: Source, length: usize) -> [u8; HEADER] {
+    let kind = match source {
         Source::Stdout => STDOUT,
         Source::Stderr => STDERR,
     };
-    write_header(kind, chunk.bytes.len())
+    write_header(kind, length)
 }
 
-fn write_header(kind: u8, length: usize) -> Bytes {
-    let mut header = BytesMut::with_capacity(HEADER);
-    header.put_slice(&[kind, 0, 0, 0]);
-    header.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    header.freeze()
+fn write_header(kind: u8, length: usize) -> [u8; HEADER] {
+    let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+    [kind, 0, 0, 0, a, b, c, d]
 }
 
 /// Cuts a byte stream into frames.
@@ -204,8 +203,7 @@ mod tests {
         let chunks = [(Source::Stdout, &b"out"[..]), (Source::Stderr, &b""[..]), (Source::Stderr, &b"\0\xff\n"[..])];
         let mut wire = Vec::new();
         for (source, bytes) in chunks {
-            let chunk = LogChunk { source, bytes: Bytes::from_static(bytes) };
-            wire.extend_from_slice(&header(&chunk));
+            wire.extend_from_slice(&header(source, bytes.len()));
             wire.extend_from_slice(bytes);
         }
         let mut expected = vec![

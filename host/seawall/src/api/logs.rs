@@ -5,18 +5,15 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream};
-use seawall_backend::{LogChunk, LogStream, trace};
-use seawall_model::{Incarnation, LogOptions, Timestamp, TraceId};
+use seawall_model::{Incarnation, LogOptions, Timestamp};
 use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 
 use super::Api;
 use super::extract::{Query, Reference, accepts, some_number};
-use super::frame::{self, Frame};
+use super::frame;
 use super::openapi::OfSession;
+use super::written::{Form, Written};
 use crate::problem::{Kind, Problem};
 
 #[derive(Deserialize, IntoParams)]
@@ -88,80 +85,12 @@ pub(super) async fn open(
         None => api.control.logs(&id, options).await?,
     };
     let form = if accepts(&headers, PLAIN) { Form::Plain } else { Form::Framed };
-    let body = Body::from_stream(written(logs, form, api.drain.clone()));
-    Ok(([(CONTENT_TYPE, form.media_type())], body).into_response())
+    let media_type = match form {
+        Form::Framed => frame::MEDIA_TYPE,
+        Form::Plain => PLAIN,
+    };
+    let body = Body::from_stream(Written::new(logs, form, api.drain.clone()));
+    Ok(([(CONTENT_TYPE, media_type)], body).into_response())
 }
 
 const PLAIN: &str = "text/plain";
-
-/// How a log is written.
-#[derive(Clone, Copy)]
-enum Form {
-    /// See [`frame`].
-    Framed,
-    /// The bytes alone. A log that breaks off breaks the connection: there is no other way to say it.
-    Plain,
-}
-
-impl Form {
-    fn media_type(self) -> &'static str {
-        match self {
-            Self::Framed => frame::MEDIA_TYPE,
-            Self::Plain => PLAIN,
-        }
-    }
-
-    fn chunk(self, chunk: LogChunk) -> Vec<Result<Bytes, Broken>> {
-        match self {
-            Self::Framed => vec![Ok(frame::header(&chunk)), Ok(chunk.bytes)],
-            Self::Plain => vec![Ok(chunk.bytes)],
-        }
-    }
-
-    fn broken(self, problem: Problem) -> Vec<Result<Bytes, Broken>> {
-        match self {
-            Self::Framed => vec![Ok(Frame::Error(Box::new(problem)).encode())],
-            Self::Plain => vec![Err(Broken(problem.detail))],
-        }
-    }
-}
-
-/// Why a plain log breaks off.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Broken(String);
-
-/// The chunks, until the stream ends, breaks, or the daemon goes down.
-fn written(logs: LogStream, form: Form, drain: CancellationToken) -> impl Stream<Item = Result<Bytes, Broken>> {
-    // The body is written after the request's trace is over.
-    let trace_id = trace::current();
-    stream::unfold(Some(logs), move |logs| {
-        let drain = drain.clone();
-        async move {
-            let mut logs = logs?;
-            let next = tokio::select! {
-                biased;
-                // Cancel-safe: the stream is dropped with the daemon.
-                () = drain.cancelled() => {
-                    let detail = "the daemon is shutting down; the session goes on";
-                    return Some((form.broken(problem(Kind::ShuttingDown, detail, trace_id)), None));
-                }
-                // Cancel-safe: a stream keeps what was not taken.
-                next = logs.next() => next,
-            };
-            match next? {
-                Ok(chunk) => Some((form.chunk(chunk), Some(logs))),
-                Err(error) => {
-                    let detail = format!("the log broke off: {}", crate::exit::chain(&error));
-                    Some((form.broken(problem(Kind::Unavailable, detail, trace_id)), None))
-                }
-            }
-        }
-    })
-    .flat_map(stream::iter)
-}
-
-/// Why the stream cannot go on.
-fn problem(kind: Kind, detail: impl Into<String>, trace_id: Option<TraceId>) -> Problem {
-    Problem { trace_id, ..Problem::new(kind, detail) }
-}

@@ -45,6 +45,7 @@ mod trace;
 mod until;
 mod upgrade;
 mod usage;
+mod written;
 
 use axum::Router;
 use axum::http::StatusCode;

@@ -196,7 +196,7 @@ impl Carried {
             };
             let last = match event {
                 Some(Ok(ExecEvent::Output(chunk))) => {
-                    to.write_all(&frame::header(&chunk)).await?;
+                    to.write_all(&frame::header(chunk.source, chunk.bytes.len())).await?;
                     to.write_all(&chunk.bytes).await?;
                     to.flush().await?;
                     continue;
