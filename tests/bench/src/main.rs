@@ -9,9 +9,12 @@ mod call;
 mod crowd;
 mod daemon;
 mod engine;
+mod followers;
 mod fuel;
 mod guest;
+mod hands;
 mod inspect;
+mod logs;
 mod measure;
 mod metrics;
 mod neighbours;
@@ -70,6 +73,15 @@ fn main() -> Result<()> {
     }
     if wanted("watch") {
         watch::measure(&mut report).context("measure how soon a death is seen")?;
+    }
+    if wanted("hands") {
+        hands::measure(&mut report).context("measure `seawall exec`")?;
+    }
+    if wanted("logs") {
+        logs::measure(&mut report).context("measure `seawall logs`")?;
+    }
+    if wanted("followers") {
+        followers::measure(&mut report).context("measure what followers take")?;
     }
     if wanted("run") {
         engine::run(&mut report).context("measure `seawall run`")?;

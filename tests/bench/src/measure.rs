@@ -110,6 +110,19 @@ impl Report {
         });
     }
 
+    /// A time that is shown and has no target.
+    pub(crate) fn duration(&mut self, what: &str, ours: &Times) {
+        self.lines.push(Line {
+            what: what.to_owned(),
+            ours: shown(ours.median()),
+            against: String::new(),
+            ratio: None,
+            target: String::new(),
+            met: None,
+            json: json!({"what": what, "ours": ours.json()}),
+        });
+    }
+
     /// A time whose slowest hundredth has a target.
     pub(crate) fn tail(&mut self, what: &str, ours: &Times, most: Duration) {
         let (median, tail) = (ours.median(), ours.percentile(99));
@@ -156,10 +169,10 @@ impl Report {
     pub(crate) fn size(&mut self, what: &str, ours: u64, most: u64) {
         self.lines.push(Line {
             what: what.to_owned(),
-            ours: mebibytes(ours),
+            ours: size(ours),
             against: String::new(),
             ratio: None,
-            target: format!("at most {}", mebibytes(most)),
+            target: format!("at most {}", size(most)),
             met: Some(ours <= most),
             json: json!({"what": what, "bytes": ours, "target_bytes": most}),
         });
@@ -245,8 +258,11 @@ fn shown(time: Duration) -> String {
     }
 }
 
-fn mebibytes(bytes: u64) -> String {
-    format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20)
+fn size(bytes: u64) -> String {
+    match bytes {
+        ..0x10_0000 => format!("{}.{} KiB", bytes >> 10, ((bytes & 0x3ff) * 10) >> 10),
+        _ => format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20),
+    }
 }
 
 #[cfg(test)]
@@ -260,10 +276,12 @@ mod tests {
         let mut report = Report::default();
         report.compare("x", &times(&[3]), ("y", &times(&[1])), 2.0);
         report.size("z", 3 << 19, 2 << 20);
+        report.size("small", 3 << 9, 1 << 10);
         report.rate("often", 10.0, ("seldom", 20.0), 0.4);
         report.speed("quick", times(&[10, 30]).per_second(), 60.0);
         let text = report.to_string();
         let of = |what: &str| text.lines().find(|line| line.starts_with(what)).unwrap();
+        assert!(of("small").contains("1.5 KiB") && of("small").ends_with("MISSED"), "{text}");
         assert!(of("often").contains("0.50") && of("often").ends_with(" met"), "{text}");
         assert!(of("quick").contains("50 a second") && of("quick").ends_with("MISSED"), "{text}");
         assert!(text.contains("3.00") && text.contains("MISSED") && text.contains("1.5 MiB"), "{text}");
