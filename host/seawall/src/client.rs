@@ -18,6 +18,9 @@ use crate::problem::{Kind, Problem};
 /// How long one request of a long wait is held open; the daemon's own bound is above it.
 pub(crate) const POLL: Duration = Duration::from_secs(25);
 
+/// No session or backend has a longer one, and an address has its bounds.
+const LONGEST_NAME: usize = 1024;
+
 /// A connection to the daemon.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
@@ -191,8 +194,9 @@ impl Client {
         let mut url = self.base.clone();
         for part in path {
             // An address cannot carry these as names, and no session has them.
-            if matches!(*part, "" | "." | "..") {
-                let detail = format!("there is no session or backend {part:?}");
+            if matches!(*part, "" | "." | "..") || part.len() > LONGEST_NAME {
+                let shown: String = part.chars().take(80).collect();
+                let detail = format!("there is no session or backend {shown:?}");
                 return Err(Problem::new(Kind::NotFound, detail).into());
             }
         }

@@ -44,6 +44,10 @@ impl Output {
         let mut size = 0;
         while size < BATCH {
             let Some(record) = self.reader.read()? else { break };
+            if !self.in_time(&record) {
+                *self.fresh(source(record.stream)) = record.bytes.ends_with(b"\n");
+                continue;
+            }
             let Some(piece) = self.chosen(record).and_then(|piece| self.skipped(piece)) else { continue };
             let piece = self.timed(piece);
             size += piece.bytes.len();
@@ -57,7 +61,9 @@ impl Output {
         let mut reader = self.reader.clone();
         let (mut ends, mut open) = (0, false);
         while let Some(record) = reader.read_known()? {
-            if let Some(piece) = self.chosen(record) {
+            if let Some(piece) =
+                Some(record).filter(|record| self.in_time(record)).and_then(|record| self.chosen(record))
+            {
                 ends += count(&piece.bytes);
                 open = piece.bytes.last().map_or(open, |byte| *byte != b'\n');
             }
@@ -65,13 +71,19 @@ impl Output {
         Ok(ends + u64::from(open))
     }
 
+    fn in_time(&self, record: &Record) -> bool {
+        let time = Timestamp::from_millis(record.time);
+        self.options.since.is_none_or(|since| time >= since) && self.options.until.is_none_or(|until| time < until)
+    }
+
+    fn fresh(&mut self, source: Source) -> &mut bool {
+        let [stdout, stderr] = &mut self.fresh;
+        if source == Source::Stdout { stdout } else { stderr }
+    }
+
     fn chosen(&self, record: Record) -> Option<Piece> {
         let time = Timestamp::from_millis(record.time);
-        if self.options.since.is_some_and(|since| time < since) || self.options.until.is_some_and(|until| time >= until)
-        {
-            return None;
-        }
-        let source = if record.stream == Stream::Stdout { Source::Stdout } else { Source::Stderr };
+        let source = source(record.stream);
         let wanted = if source == Source::Stdout { self.options.stdout } else { self.options.stderr };
         let bytes = match record.lost() {
             Some(lost) => format!("[seawall: {lost} bytes of output are missing, the disk was full]\n").into_bytes(),
@@ -87,6 +99,7 @@ impl Output {
             let rest = piece.bytes.get(start..)?;
             start += rest.iter().position(|byte| *byte == b'\n')? + 1;
             self.skip -= 1;
+            *self.fresh(piece.source) = true;
         }
         piece.bytes.drain(..start);
         (!piece.bytes.is_empty()).then_some(piece)
@@ -96,8 +109,7 @@ impl Output {
         if !self.options.timestamps {
             return piece;
         }
-        let [stdout, stderr] = &mut self.fresh;
-        let fresh = if piece.source == Source::Stdout { stdout } else { stderr };
+        let fresh = self.fresh(piece.source);
         let mut bytes = Vec::with_capacity(piece.bytes.len() + 64);
         for line in piece.bytes.split_inclusive(|byte| *byte == b'\n') {
             if *fresh {
@@ -108,6 +120,10 @@ impl Output {
         }
         Piece { bytes, ..piece }
     }
+}
+
+fn source(stream: Stream) -> Source {
+    if stream == Stream::Stdout { Source::Stdout } else { Source::Stderr }
 }
 
 #[derive(Debug)]
@@ -196,6 +212,14 @@ mod tests {
         assert_eq!(read(&dir, LogOptions { stderr: false, ..all }), "a\nc\n");
         assert_eq!(read(&dir, LogOptions { stdout: false, tail: Some(1), ..all }), "d\n");
         assert_eq!(read(&dir, LogOptions { since: at(20), until: at(40), ..all }), "b\nc\n");
+    }
+
+    #[test]
+    fn the_end_of_a_line_that_began_too_early_has_no_time() {
+        let dir = log(&[(1, Stream::Stdout, "ear"), (2, Stream::Stdout, "ly\nlate\n")]);
+        let since = Some(Timestamp::from_millis(2));
+        let text = read(&dir, LogOptions { timestamps: true, since, ..LogOptions::default() });
+        assert_eq!(text, "ly\n1970-01-01T00:00:00.002Z late\n");
     }
 
     #[test]

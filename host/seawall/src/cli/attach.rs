@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal as Listener, SignalKind, signal};
 
 use super::conversation::{Conversation, Outcome};
 use super::logs::copy;
+use super::resume::is_away;
 use super::sessions::ended;
 use super::terminal::{self, DetachKeys};
 use super::{Global, report};
@@ -29,6 +30,10 @@ pub(crate) struct Attach {
     /// Pass no signals on to it: they end this command
     #[arg(long)]
     no_signals: bool,
+    /// Attach again when the daemon was away. What is written meanwhile is read from the log, without loss or repetition as
+    /// far as the backend keeps it; a terminal only draws again. The detach keys, or ctrl-c, end the waiting
+    #[arg(long)]
+    follow_restarts: bool,
     /// The keys that leave a session with a terminal
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
     detach_keys: DetachKeys,
@@ -45,7 +50,8 @@ impl Attach {
             return Err(Failure::Usage(message.to_owned()));
         }
         let session = client.session(&self.session).await?;
-        let with = With { stdin: session.spec.stdin && !self.no_stdin, keys: self.detach_keys, from_start: false };
+        let stdin = session.spec.stdin && !self.no_stdin;
+        let with = With { stdin, keys: self.detach_keys, from_start: false, follow_restarts: self.follow_restarts };
         // In a terminal of its own the keys make the signals there.
         let signals = !(self.no_signals || session.spec.tty && with.stdin);
         let attached = signals.then(Attached::listen).transpose()?;
@@ -61,6 +67,8 @@ pub(super) struct With {
     pub(super) keys: DetachKeys,
     /// It was made for this: what it wrote before is shown too.
     pub(super) from_start: bool,
+    /// The daemon may go away and come back.
+    pub(super) follow_restarts: bool,
 }
 
 impl With {
@@ -80,7 +88,8 @@ impl With {
         };
         tokio::select! {
             // Nothing is waited for any more once one of them has ended.
-            code = self.until_over(global, client, session) => code,
+            code = self.over_restarts(global, client, session), if self.follow_restarts => code,
+            code = self.until_over(global, client, session), if !self.follow_restarts => code,
             left = passed_on => left,
         }
     }
@@ -90,12 +99,12 @@ impl With {
         let removed = || Failure::Session(format!("session {} was removed meanwhile", session.name));
         let (mut seen, mut from_start) = (session.incarnation, self.from_start);
         let mut drawn = !self.from_start;
+        if self.from_start {
+            missed(client, id, 0, seen).await?;
+        }
+        let mut stdin = tokio::io::stdin();
         loop {
-            let size = if tty { terminal::size() } else { None };
-            // A program that fills the screen draws it again when the size changes: to what it is, right afterwards.
-            let taller = u16::from(drawn);
-            let size = size.map(|size| ScreenSize { rows: size.rows.saturating_add(taller), ..size });
-            let how = Attaching { stdin: self.stdin, size, ..Attaching::default() };
+            let how = Attaching { stdin: self.stdin, size: size_to_draw(tty, drawn), ..Attaching::default() };
             let stream = match client.converse(&["sessions", id, "attach"], &how).await {
                 // It was over too soon: its log has what it wrote.
                 Err(Failure::Daemon(problem)) if problem.kind == Kind::Conflict && from_start => {
@@ -105,8 +114,8 @@ impl With {
                 stream => stream?,
             };
             if let Some(stream) = stream {
-                let conversation =
-                    Conversation { stdin: self.stdin, tty, keys: Some(self.keys.clone()), listeners: None };
+                let stdin = self.stdin.then_some(&mut stdin);
+                let conversation = Conversation { stdin, tty, keys: Some(self.keys.clone()), listeners: None };
                 if let Outcome::Detached = conversation.hold(global, client, stream).await? {
                     let words = format!("\nleft session {}, which goes on\n", session.name);
                     super::say(&words)?;
@@ -117,10 +126,18 @@ impl With {
             if now.incarnation <= seen {
                 return ended(&now);
             }
+            missed(client, id, seen, now.incarnation).await?;
             // Nothing of that one was seen yet.
             (seen, from_start, drawn) = (now.incarnation, true, true);
         }
     }
+}
+
+/// The size of the terminal here. A program that fills the screen draws it again when the size changes: to what it is,
+/// right afterwards.
+pub(super) fn size_to_draw(tty: bool, drawn: bool) -> Option<ScreenSize> {
+    let size = if tty { terminal::size() } else { None };
+    size.map(|size| ScreenSize { rows: size.rows.saturating_add(u16::from(drawn)), ..size })
 }
 
 /// Those that a terminal or another program sends to whoever runs something.
@@ -197,6 +214,10 @@ impl Attached {
             };
             let query = [("signal", signal.to_string())];
             if let Err(failure) = client.send(Method::POST, &["sessions", session.id.as_str(), "kill"], &query).await {
+                if is_away(&failure) {
+                    // Nobody could pass on another one either.
+                    return Err(failure);
+                }
                 report(global, &failure);
             }
         }
@@ -206,6 +227,8 @@ impl Attached {
 async fn follow(client: &Client, session: &Session) -> Result<u8, Failure> {
     let id = session.id.as_str();
     let mut seen = session.incarnation;
+    // Short ones may have come and gone before it was answered that it runs.
+    missed(client, id, 0, seen).await?;
     loop {
         read(client, id, seen).await?;
         let removed = || Failure::Session(format!("session {id} was removed meanwhile"));
@@ -213,8 +236,17 @@ async fn follow(client: &Client, session: &Session) -> Result<u8, Failure> {
         if now.incarnation <= seen {
             return ended(&now);
         }
+        missed(client, id, seen, now.incarnation).await?;
         seen = now.incarnation;
     }
+}
+
+/// Copies what those wrote that came and went between these two.
+async fn missed(client: &Client, id: &str, seen: Incarnation, now: Incarnation) -> Result<(), Failure> {
+    for incarnation in seen.saturating_add(1)..now {
+        read(client, id, incarnation).await?;
+    }
+    Ok(())
 }
 
 /// Copies what an incarnation writes until it ends. A backend that keeps no logs has none to show, and one that is gone

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use bytes::{Bytes, BytesMut};
 use reqwest::Upgraded;
 use seawall_model::{Signal, TerminalSize};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Stdin};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Global;
@@ -20,9 +20,10 @@ use crate::exit::Failure;
 const PIECE: usize = 32 << 10;
 
 /// What this side has to say.
-pub(super) struct Conversation {
-    /// What is read here goes there.
-    pub(super) stdin: bool,
+pub(super) struct Conversation<'a> {
+    /// What is read here goes there. Whoever holds several holds them all with the same: what was typed between two of
+    /// them is in there.
+    pub(super) stdin: Option<&'a mut Stdin>,
     /// A terminal on both sides: keys go there as they are pressed, and its size as it changes.
     pub(super) tty: bool,
     /// What leaves it, where somebody types.
@@ -42,17 +43,17 @@ pub(super) enum Outcome {
     Detached,
 }
 
-impl Conversation {
+impl Conversation<'_> {
     /// Until one side has no more to say.
     pub(super) async fn hold(self, global: &Global, client: &Client, with: Upgraded) -> Result<Outcome, Failure> {
-        let raw = (self.tty && self.stdin && terminal::is_interactive()).then(Raw::enter).transpose()?;
+        let raw = (self.tty && self.stdin.is_some() && terminal::is_interactive()).then(Raw::enter).transpose()?;
         let (from, to) = tokio::io::split(with);
         let keys = self.keys.filter(|_| raw.is_some());
         let said = Saying {
             to,
             pending: BytesMut::new(),
             leaving: keys.map(Leaving::new),
-            stdin: self.stdin.then(tokio::io::stdin),
+            stdin: self.stdin,
             sized: self.tty,
             listeners: self.listeners,
         };
@@ -101,18 +102,18 @@ async fn hear(global: &Global, client: &Client, mut from: impl AsyncRead + Unpin
     }
 }
 
-struct Saying<W> {
+struct Saying<'a, W> {
     to: W,
     /// Not yet taken by the other side.
     pending: BytesMut,
     leaving: Option<Leaving>,
     /// `None`: nothing more is read.
-    stdin: Option<tokio::io::Stdin>,
+    stdin: Option<&'a mut Stdin>,
     sized: bool,
     listeners: Option<Listeners>,
 }
 
-impl<W: AsyncWrite + Unpin> Saying<W> {
+impl<W: AsyncWrite + Unpin> Saying<'_, W> {
     /// Until the keys are typed or somebody insists on leaving; else it has no end.
     async fn say(mut self, client: &Client) -> Result<Outcome, Failure> {
         let mut sizes = signal(SignalKind::window_change()).map_err(anyhow::Error::from)?;
@@ -183,7 +184,7 @@ impl<W: AsyncWrite + Unpin> Saying<W> {
     }
 }
 
-async fn from_stdin(stdin: &mut Option<tokio::io::Stdin>, into: &mut [u8]) -> std::io::Result<usize> {
+async fn from_stdin(stdin: &mut Option<&mut Stdin>, into: &mut [u8]) -> std::io::Result<usize> {
     match stdin {
         Some(stdin) => stdin.read(into).await,
         None => std::future::pending().await,

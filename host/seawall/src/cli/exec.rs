@@ -74,7 +74,9 @@ impl Exec {
         };
         let path = ["sessions", self.session.as_str(), "exec"];
         let Some(stream) = client.converse(&path, &new).await? else { return Ok(0) };
-        let conversation = Conversation { stdin: self.stdin, tty: self.tty, keys: Some(self.detach_keys), listeners };
+        let mut stdin = tokio::io::stdin();
+        let stdin = self.stdin.then_some(&mut stdin);
+        let conversation = Conversation { stdin, tty: self.tty, keys: Some(self.detach_keys), listeners };
         match conversation.hold(global, client, stream).await? {
             Outcome::Ended(ended) => code(&ended, self.timeout),
             Outcome::Detached => {

@@ -25,6 +25,7 @@ mod probe;
 mod properties;
 mod ps;
 mod pull;
+mod reattach;
 mod reload;
 mod resume;
 mod run;

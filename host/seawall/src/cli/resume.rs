@@ -19,8 +19,8 @@ use crate::client::Client;
 use crate::exit::{Code, Failure};
 
 /// Between two tries to find the daemon, at first; each further one is twice as long, up to the second.
-const FIRST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(2);
+pub(super) const FIRST: Duration = Duration::from_millis(100);
+pub(super) const LONGEST: Duration = Duration::from_secs(2);
 
 /// A log that is followed.
 pub(super) struct Resumed<'a> {
@@ -44,6 +44,8 @@ struct Place {
     since: u64,
     /// So many are still to be passed over.
     skip: u64,
+    /// Nothing of what is read again has a time yet: it is the end of a line that began before, and was shown.
+    before: bool,
     stdout: Line,
     stderr: Line,
 }
@@ -53,6 +55,8 @@ struct Place {
 struct Line {
     /// It has begun, and its time was read.
     begun: bool,
+    /// It was shown before.
+    known: bool,
     /// What was read of its time.
     time: Vec<u8>,
 }
@@ -80,14 +84,14 @@ impl<'a> Resumed<'a> {
 
     /// Shows it until the session is over for good.
     pub(super) async fn follow(mut self) -> Result<(), Failure> {
-        let mut incarnation = self.found(async || self.client.session(self.session).await).await?.incarnation;
+        let mut incarnation = found(async || self.client.session(self.session).await).await?.incarnation;
         loop {
             if let Read::Unread = self.incarnation(incarnation).await? {
                 return Ok(());
             }
             self.place = Place::default();
             self.begin.clear();
-            let Some(next) = self.found(async || self.next(incarnation).await).await? else { return Ok(()) };
+            let Some(next) = found(async || self.next(incarnation).await).await? else { return Ok(()) };
             incarnation = next;
         }
     }
@@ -95,7 +99,8 @@ impl<'a> Resumed<'a> {
     /// The one after this. `None`: there will be none.
     async fn next(&self, incarnation: Incarnation) -> Result<Option<Incarnation>, Failure> {
         match self.client.wait_past(self.session, incarnation).await {
-            Ok(now) => Ok(now.map(|now| now.incarnation).filter(|next| *next > incarnation)),
+            // It may have come and gone already.
+            Ok(now) => Ok(now.filter(|now| now.incarnation > incarnation).map(|_| incarnation.saturating_add(1))),
             Err(failure) if failure.code() == Code::NotFound => Ok(None),
             Err(failure) => Err(failure),
         }
@@ -112,7 +117,11 @@ impl<'a> Resumed<'a> {
             }
             self.place.again();
             let path = ["sessions", self.session, "logs"];
-            let response = self.found(async || self.client.send(Method::GET, &path, &query).await).await?;
+            let response = match found(async || self.client.send(Method::GET, &path, &query).await).await {
+                // It is not kept, or the session is gone.
+                Err(failure) if failure.code() == Code::NotFound => return Ok(Read::Ended),
+                response => response?,
+            };
             match self.copy(response).await {
                 Err(failure) if is_away(&failure) => {
                     eprintln!("seawall: {}; the log is read on when the daemon is there", printable(&failure.chain()));
@@ -140,23 +149,23 @@ impl<'a> Resumed<'a> {
         }
         Ok(Read::Ended)
     }
+}
 
-    /// Asks until there is a daemon that answers.
-    async fn found<T>(&self, ask: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Failure> {
-        let mut pause = FIRST;
-        loop {
-            match ask().await {
-                Err(failure) if is_away(&failure) => {}
-                answer => return answer,
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST);
+/// Asks until there is a daemon that answers.
+pub(super) async fn found<T>(ask: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Failure> {
+    let mut pause = FIRST;
+    loop {
+        match ask().await {
+            Err(failure) if is_away(&failure) => {}
+            answer => return answer,
         }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST);
     }
 }
 
 /// It may come back.
-fn is_away(failure: &Failure) -> bool {
+pub(super) fn is_away(failure: &Failure) -> bool {
     matches!(failure.code(), Code::NoDaemon | Code::Unavailable)
 }
 
@@ -165,6 +174,7 @@ impl Place {
     fn again(&mut self) {
         // What it did not come to pass over is still known.
         self.skip += std::mem::take(&mut self.since);
+        self.before = self.at.is_some();
         (self.stdout, self.stderr) = (Line::default(), Line::default());
     }
 
@@ -185,18 +195,23 @@ impl Place {
                 line.begun = true;
                 let read = std::str::from_utf8(&time).ok().and_then(|text| text.trim_end().parse::<Timestamp>().ok());
                 // Of what has no time nothing is taken off.
+                self.before &= read.is_none();
+                line.known = self.before;
                 if let Some(at) = read
                     && self.at.is_none_or(|newest| at > newest)
                 {
                     // Nothing that was shown is so new.
                     (self.at, self.since, self.skip) = (Some(at), 0, 0);
                 }
-                if read.is_none() || shown {
+                if (read.is_none() || shown) && !self.before {
                     self.show(&time, &mut new);
                 }
                 text = rest;
             }
-            self.show(text, &mut new);
+            let line = if stderr { &mut self.stderr } else { &mut self.stdout };
+            if !line.known {
+                self.show(text, &mut new);
+            }
             let line = if stderr { &mut self.stderr } else { &mut self.stdout };
             line.begun = !part.ends_with(b"\n");
         }
@@ -217,33 +232,44 @@ mod tests {
 
     use super::*;
 
-    /// A log as the daemon gives it from a time on: each line with its time.
-    fn log(lines: &[(u64, String)], since: Option<Timestamp>) -> Vec<u8> {
-        let wanted = lines.iter().filter(|(at, _)| since.is_none_or(|since| Timestamp::from_millis(*at) >= since));
-        wanted.flat_map(|(at, text)| format!("{} {text}\n", Timestamp::from_millis(*at)).into_bytes()).collect()
+    /// A log as the daemon gives it from a time on: each line with the time of the piece that it begins in.
+    fn log(pieces: &[(u64, String)], since: Option<Timestamp>) -> Vec<u8> {
+        let (mut log, mut begins) = (Vec::new(), true);
+        for (at, text) in pieces {
+            let at = Timestamp::from_millis(*at);
+            for line in text.split_inclusive('\n') {
+                if since.is_none_or(|since| at >= since) {
+                    let time = if begins { format!("{at} ") } else { String::new() };
+                    log.extend(format!("{time}{line}").into_bytes());
+                }
+                begins = line.ends_with('\n');
+            }
+        }
+        log
     }
 
     proptest! {
         #[test]
         fn whatever_breaks_off_is_read_on_without_loss_or_repetition(
-            steps in prop::collection::vec((0_u64..3, "[a-c ]{0,5}"), 0..30),
+            steps in prop::collection::vec((0_u64..3, "[a-c \n]{0,5}"), 0..30),
             breaks in prop::collection::vec(0_usize..400, 0..6),
             size in 1_usize..50,
             shown: bool,
         ) {
             let mut now = 1_700_000_000_000;
-            let lines: Vec<(u64, String)> = steps.into_iter().map(|(step, text)| { now += step; (now, text) }).collect();
+            let mut pieces: Vec<(u64, String)> = steps.into_iter().map(|(step, text)| { now += step; (now, text) }).collect();
+            pieces.push((now, "\n".to_owned()));
             let (mut place, mut read) = (Place::default(), Vec::new());
             for cut in breaks.into_iter().map(Some).chain([None]) {
-                let log = log(&lines, place.at);
+                let log = log(&pieces, place.at);
                 place.again();
                 let given = &log[..cut.unwrap_or(usize::MAX).min(log.len())];
                 given.chunks(size).for_each(|piece| read.extend_from_slice(&place.pass(false, piece, shown)));
             }
             let whole: Vec<u8> = if shown {
-                log(&lines, None)
+                log(&pieces, None)
             } else {
-                lines.iter().flat_map(|(_, text)| format!("{text}\n").into_bytes()).collect()
+                pieces.iter().flat_map(|(_, text)| text.clone().into_bytes()).collect()
             };
             prop_assert_eq!(String::from_utf8(read).unwrap(), String::from_utf8(whole).unwrap());
         }

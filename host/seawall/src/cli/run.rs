@@ -242,7 +242,9 @@ impl Run {
             return match listening {
                 Some(attached) if !session.spec.stdin => attached.follow(global, client, &session).await,
                 listening => {
-                    With { stdin: true, keys, from_start: true }.hold(global, client, &session, listening).await
+                    With { stdin: true, keys, from_start: true, follow_restarts: false }
+                        .hold(global, client, &session, listening)
+                        .await
                 }
             };
         }

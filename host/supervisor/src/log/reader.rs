@@ -152,7 +152,12 @@ impl Reader {
 
     fn discover(&mut self) -> io::Result<()> {
         let seen = self.newest;
-        for number in files(&self.dir)?.into_iter().filter(|number| *number > seen) {
+        let numbers = match files(&self.dir) {
+            // It was removed: what was known of it is still there to be read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && seen > 0 => return Ok(()),
+            numbers => numbers?,
+        };
+        for number in numbers.into_iter().filter(|number| *number > seen) {
             match plain::open(&self.dir.join(file_name(number))) {
                 Ok(file) => {
                     self.known.push_back(Arc::new(file));
@@ -261,6 +266,16 @@ mod tests {
         let times: Vec<_> = all(&mut reader).into_iter().map(|record| record.time).collect();
         assert_eq!(times.first(), Some(&1), "a file that is open stays readable");
         assert_eq!(times.last(), Some(&19));
+    }
+
+    #[test]
+    fn a_log_that_is_removed_is_read_to_the_end_of_what_was_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::open(dir.path(), Limits::default()).unwrap();
+        writer.write(1, Stream::Stdout, b"last words");
+        let mut reader = Reader::open(dir.path()).unwrap();
+        dir.close().unwrap();
+        assert_eq!(all(&mut reader).len(), 1);
     }
 
     #[test]

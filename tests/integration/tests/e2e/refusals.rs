@@ -70,6 +70,10 @@ fn absurd_values_are_refused_before_anything_is_asked_of_a_session() -> Result<(
     for (arguments, code, words) in table {
         refused(&home, arguments, code, words)?;
     }
+    let huge = "x".repeat(100_000);
+    for arguments in [["exec", huge.as_str(), "true"], ["send", huge.as_str(), "word"]] {
+        refused(&home, &arguments, 65, &[])?;
+    }
     // No terminal on this side.
     refused(&home, &["exec", "-it", "there", "sh"], 2, &["no terminal"])?;
     refused(&home, &["run", "-it", "-b", "process", "--", "sh"], 2, &["no terminal"])?;
