@@ -9,16 +9,18 @@
 //! would return. Where that is a pipe, what follows in it is for the command.
 
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::process::{Pid, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use seawall_supervisor::record::{self, Failure, Program, User};
 use seawall_supervisor::{RunDir, rlimit};
+use signal_hook::consts::FORBIDDEN;
 
 /// Written to the fifo before the program is executed. No record begins with it.
 pub(crate) const EXECUTING: u8 = b'E';
@@ -145,6 +147,7 @@ fn become_program(dir: &RunDir, program: &Program, parent: &OsStr, executing: im
     let Some((name, arguments)) = program.arguments.split_first() else {
         return Err(failure(Some("command"), "there is no program to run".to_owned()));
     };
+    default_signals().map_err(|error| failure(None, format!("cannot take its signals as they come: {error}")))?;
     executing();
     let error = Command::new(&program.file)
         .arg0(name)
@@ -155,6 +158,18 @@ fn become_program(dir: &RunDir, program: &Program, parent: &OsStr, executing: im
     let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTED };
     let Stop(failure, _) = failure(Some("command"), execution(&program.file, &error));
     Err(Stop(failure, code))
+}
+
+/// Has each signal at its default in the program. What is ignored stays so over an exec, and a shell that starts a daemon in
+/// the background has it ignore some; what is handled is at its default afterwards.
+fn default_signals() -> io::Result<()> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
+    let ignored = u64::from_str_radix(ignored.trim(), 16).map_err(io::Error::other)?;
+    for number in (1..=31).filter(|number| ignored >> (number - 1) & 1 == 1 && !FORBIDDEN.contains(number)) {
+        signal_hook::flag::register(number, Arc::default())?;
+    }
+    Ok(())
 }
 
 /// Becomes the user with no supplementary groups, and without what root could regain.

@@ -42,6 +42,18 @@ impl Bench {
         Self { dir, scope, process }
     }
 
+    /// As of a daemon that a shell started in the background, with the keyboard's signals ignored.
+    pub(crate) fn in_the_background() -> Self {
+        let mut bench = Self::new();
+        let path = bench.dir.path().join("supervisor");
+        let script = format!("#!/bin/sh\ntrap '' INT QUIT HUP\nexec {} \"$@\"\n", bench.scope.supervisor.display());
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        bench.scope.supervisor = path;
+        bench.process = bench.again();
+        bench
+    }
+
     /// As a daemon that was started again would make it.
     pub(crate) fn again(&self) -> Process {
         Process::new(self.scope.clone(), ProcessGrant::default()).unwrap()

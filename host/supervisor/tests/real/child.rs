@@ -11,6 +11,11 @@ fn field<'a>(status: &'a str, name: &str) -> &'a str {
     line.split_once(':').map_or("", |(_, value)| value.trim())
 }
 
+/// Of the signals that have names; the first is the lowest bit.
+fn ignored(status: &str) -> u64 {
+    u64::from_str_radix(field(status, "SigIgn"), 16).unwrap() & 0x7fff_ffff
+}
+
 #[tokio::test]
 async fn as_root_a_session_is_nobody_and_can_become_nothing_else() {
     if !has("root", is_root()) {
@@ -26,8 +31,14 @@ async fn as_root_a_session_is_nobody_and_can_become_nothing_else() {
     }
     assert_eq!(field(&status, "NoNewPrivs"), "1");
     assert_eq!(field(&status, "SigBlk"), "0000000000000000");
-    let ignored = u64::from_str_radix(field(&status, "SigIgn"), 16).unwrap();
-    assert_eq!(ignored & (1 << 12), 0, "a broken pipe ends it, as it should");
+    assert_eq!(ignored(&status), 0, "a broken pipe ends it, as it should");
+}
+
+#[tokio::test]
+async fn no_signal_is_ignored_whoever_started_the_daemon() {
+    let bench = Bench::in_the_background();
+    let status = bench.output(&shell("cat /proc/self/status")).await;
+    assert_eq!(ignored(&status), 0);
 }
 
 #[tokio::test]

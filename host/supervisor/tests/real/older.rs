@@ -95,7 +95,8 @@ async fn a_session_of_an_older_supervisor_is_taken_over_read_and_stopped_and_wha
     newer.signal(&key, Signal::TERM).await.unwrap();
     ended_with(&bench.ended(&key).await, Some(5), None);
     let text = String::from_utf8(collect(log).await.concat()).unwrap();
-    assert_eq!(text, "begun\r\nstopped\r\n");
+    // The signal is the whole group's: a shell may say of its `sleep` how that ended.
+    assert!(text.starts_with("begun\r\n") && text.ends_with("stopped\r\n"), "{text}");
     let seen = String::from_utf8(collect(shown.output).await.concat()).unwrap();
     assert!(seen.ends_with("stopped\r\n"), "{seen}");
 }
