@@ -67,7 +67,10 @@ impl ToSchema for Address {
 impl PartialSchema for Size {
     fn schema() -> RefOr<Schema> {
         let written = text("With a unit, or whole bytes; `k`, `m` and `g` are binary, as in Docker.")
-            .pattern(Some("^ *([0-9]{1,19}|[0-9]{1,20}(\\.[0-9]{1,3})? *([kKmMgGtT]|[kKmMgGtT][iI]?[bB]|[bB])) *$"))
+            .pattern(Some(concat!(
+                "^ *([0-9]{1,19}|1[0-7][0-9]{18}|18[0-4][0-9]{17}|",
+                "[0-9]{1,20}(\\.[0-9]{1,3})? *([kKmMgGtT]|[kKmMgGtT][iI]?[bB]|[bB])) *$"
+            )))
             .examples(["64MiB"]);
         let bytes = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(u64::MAX));
         let bytes = bytes.description(Some("Bytes."));
