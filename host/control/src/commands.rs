@@ -39,7 +39,7 @@ impl Control {
     }
 
     /// The same, for somebody who is going to read what it writes: if it removes itself, it gives him 10 s after its end
-    /// to begin.
+    /// to begin with what its last incarnation wrote.
     ///
     /// # Errors
     /// As [`Control::create`].
@@ -186,7 +186,7 @@ impl Core {
             match self.write(writes).await {
                 Ok(()) => {
                     let entry = Entry::new(record, Some(intent), Marks { previous_gone: true, ..Marks::default() });
-                    entry.with(|cell| cell.awaited = attended);
+                    entry.with(|cell| cell.attended = attended);
                     let session = entry.with(|cell| cell.session());
                     self.sessions.insert(Arc::clone(&entry));
                     if self.backends.get(&entry.backend).is_none() {

@@ -182,8 +182,6 @@ impl Control {
     pub async fn logs(&self, id: &SessionId, options: LogOptions) -> Result<LogStream, ControlError> {
         let entry = self.core.sessions.get(id).ok_or_else(|| ControlError::NoSuchSession(id.to_string()))?;
         let backend = self.core.backend(&entry.backend)?;
-        let most = self.core.config.session_streams;
-        let reader = Reader::new(Arc::clone(&entry), most).ok_or_else(|| self.too_many(id))?;
         let (key, state, gone) = entry.with(|cell| (key(&cell.record), cell.record.state, cell.marks.gone));
         if state == SessionState::Pending || key.incarnation == 0 {
             return Err(ControlError::Conflict(format!("session {id} has written nothing: it was not made yet")));
@@ -193,6 +191,8 @@ impl Control {
                 "session {id} has no output: its workload is not there, `seawall inspect {id}` says why"
             )));
         }
+        let most = self.core.config.session_streams;
+        let reader = Reader::new(entry, key.incarnation, most).ok_or_else(|| self.too_many(id))?;
         let logs = backend.driver.logs(&key, &options).await?;
         Ok(Box::pin(Holding::new(logs, reader)))
     }

@@ -63,7 +63,7 @@ pub(crate) struct Marks {
     pub(crate) given: Arc<[Secret]>,
     /// How many read what it wrote; copied from the session's cell, which alone counts.
     pub(crate) readers: usize,
-    /// Somebody is about to read what it wrote; copied in the same way.
+    /// Somebody is about to read what this incarnation wrote; worked out in the same way.
     pub(crate) awaited: bool,
     /// How often it was looked at since the last act; spaces out the quick looks.
     pub(crate) looks: u32,

@@ -72,7 +72,8 @@ impl Control {
         let backend = self.core.backend(&entry.backend)?;
         able(&backend, by)?;
         let key = running(&entry)?;
-        let reader = Reader::new(entry, self.core.config.session_streams).ok_or_else(|| self.too_many(id))?;
+        let reader =
+            Reader::new(entry, key.incarnation, self.core.config.session_streams).ok_or_else(|| self.too_many(id))?;
         Ok((backend, key, reader))
     }
 
@@ -111,7 +112,7 @@ impl Core {
     /// Attaches to a session that is about to start, if somebody is waiting for it to be at its keyboard: so nothing that it
     /// says first is missed.
     pub(crate) async fn attach_early(self: &Arc<Self>, entry: &Arc<Entry>, backend: &Backend, key: &Key) {
-        let wanted = entry.with(|cell| cell.awaited && cell.record.spec.stdin);
+        let wanted = entry.with(|cell| cell.awaited() && cell.record.spec.stdin);
         if !wanted || !backend.driver.info().has(Interface::Attach) {
             return;
         }

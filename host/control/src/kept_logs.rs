@@ -379,7 +379,7 @@ impl Control {
         let Some(key) = before else { return Ok(None) };
         let driver = &self.core.backend(&entry.backend)?.driver;
         let most = self.core.config.session_streams;
-        let reader = Reader::new(Arc::clone(entry), most).ok_or_else(|| self.too_many(&entry.id))?;
+        let reader = Reader::new(Arc::clone(entry), incarnation, most).ok_or_else(|| self.too_many(&entry.id))?;
         match driver.logs(&key, options).await {
             Ok(log) => Ok(Some(Box::pin(Holding::new(log, reader)))),
             Err(Error::NotFound(_)) => Ok(None),

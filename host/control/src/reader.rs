@@ -2,18 +2,22 @@
 
 use std::sync::Arc;
 
+use seawall_model::Incarnation;
+
 use crate::state::Entry;
 
 /// Counted until it is dropped.
 pub(crate) struct Reader(Arc<Entry>);
 
 impl Reader {
-    /// `None`: there are so many already.
-    pub(crate) fn new(entry: Arc<Entry>, most: usize) -> Option<Self> {
+    /// Of this incarnation. `None`: there are so many already.
+    pub(crate) fn new(entry: Arc<Entry>, incarnation: Incarnation, most: usize) -> Option<Self> {
         let one_more = entry.with(|cell| {
             let free = cell.readers < most;
             cell.readers += usize::from(free);
-            cell.awaited &= !free;
+            if free {
+                cell.read = cell.read.max(incarnation);
+            }
             free
         });
         one_more.then(|| Self(entry))

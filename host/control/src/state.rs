@@ -62,8 +62,10 @@ pub(crate) struct Cell {
     pub(crate) given: Arc<[Secret]>,
     /// How many read what it wrote.
     pub(crate) readers: usize,
-    /// Somebody said that he will read what it writes, and has not come yet.
-    pub(crate) awaited: bool,
+    /// Somebody said that he will read what it writes, of each incarnation.
+    pub(crate) attended: bool,
+    /// The newest incarnation that somebody has begun to read.
+    pub(crate) read: Incarnation,
     /// What it writes from its start on, for whoever said that he comes for it.
     pub(crate) early: Option<(Incarnation, Early)>,
     /// It has a worker.
@@ -97,7 +99,8 @@ impl Entry {
                 queued: false,
                 given: Arc::default(),
                 readers: 0,
-                awaited: false,
+                attended: false,
+                read: 0,
                 early: None,
                 working: false,
                 kicked: false,
@@ -193,6 +196,11 @@ impl Cell {
         Redactor::of_values(self.record.spec.env.values().chain(self.given.iter()))
     }
 
+    /// Whether somebody said that he will read what this incarnation writes, and has not come yet.
+    pub(crate) fn awaited(&self) -> bool {
+        self.attended && self.read < self.record.incarnation
+    }
+
     /// To work out a change on.
     pub(crate) fn draft(&self) -> Draft {
         Draft {
@@ -201,7 +209,7 @@ impl Cell {
             marks: Marks {
                 given: Arc::clone(&self.given),
                 readers: self.readers,
-                awaited: self.awaited,
+                awaited: self.awaited(),
                 ..self.marks.clone()
             },
             events: Vec::new(),

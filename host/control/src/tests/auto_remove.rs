@@ -71,6 +71,21 @@ async fn it_waits_for_whoever_reads_its_log_and_for_one_who_said_that_he_would()
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_incarnation_is_waited_for_by_its_reader_and_not_only_the_first() {
+    let house = House::with(crate::ControlConfig::default(), Fake::with(&[Interface::Logs])).await;
+    house.fake.plan(Plans { ends: Some((Duration::from_secs(1), code(3))), ..Plans::default() });
+    let spec = SessionSpec { auto_remove: true, ..restarting("on-failure:1") };
+    let id = house.control.create_attended(spec).await.unwrap().id;
+    house.when(&id, |session| session.incarnation == 1 && session.state.runs()).await;
+    drop(house.control.logs(&id, LogOptions::default()).await.unwrap());
+    house.when(&id, |session| session.incarnation == 2 && session.state == SessionState::Failed).await;
+    house.later(Duration::from_secs(5)).await;
+    drop(house.control.logs(&id, LogOptions::default()).await.unwrap());
+    house.until_gone(&id).await;
+    house.done().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_could_not_be_started_stays_and_says_why() {
     let house = House::new().await;
     let refusal = Error::NotFound("there is no such image".to_owned());

@@ -98,13 +98,12 @@ impl With {
         let (id, tty) = (session.id.as_str(), session.spec.tty);
         let removed = || Failure::Session(format!("session {} was removed meanwhile", session.name));
         let (mut seen, mut from_start) = (session.incarnation, self.from_start);
-        let mut drawn = !self.from_start;
         if self.from_start {
             missed(client, id, 0, seen).await?;
         }
         let mut stdin = tokio::io::stdin();
         loop {
-            let how = Attaching { stdin: self.stdin, size: size_to_draw(tty, drawn), ..Attaching::default() };
+            let how = Attaching { stdin: self.stdin, size: size_to_draw(tty, !from_start), ..Attaching::default() };
             let stream = match client.converse(&["sessions", id, "attach"], &how).await {
                 // It was over too soon: its log has what it wrote.
                 Err(Failure::Daemon(problem)) if problem.kind == Kind::Conflict && from_start => {
@@ -128,7 +127,7 @@ impl With {
             }
             missed(client, id, seen, now.incarnation).await?;
             // Nothing of that one was seen yet.
-            (seen, from_start, drawn) = (now.incarnation, true, true);
+            (seen, from_start) = (now.incarnation, true);
         }
     }
 }
