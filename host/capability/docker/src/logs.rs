@@ -5,6 +5,9 @@
 //!
 //! What the Engine has lost before is lost: its `local` log driver (seen in 20.10) drops the newline that ends a line
 //! of more than 16 KiB.
+//!
+//! It keeps a line of more than 16 KiB in pieces, a frame each, and where times are asked for it gives one to each piece,
+//! all the same. Here a line has one, at its beginning. Of a terminal there are no frames to tell that from.
 
 use std::io;
 use std::pin::Pin;
@@ -32,7 +35,8 @@ impl Inner {
         let path = format!("{}{}", client.prefix(), path(&there.id.unwrap_or_default(), options));
         let answer = wire::get_output(&client.endpoint, &path).await;
         let answer = answer.map_err(|error| self.connection.failed(&client, "give a container's output", &error))?;
-        Ok(output(answer, terminal))
+        let frames = Frames { times: options.timestamps.then(Times::default), ..Frames::new(terminal) };
+        Ok(Box::pin(Output { pieces: answer, frames, ended: false }))
     }
 }
 
@@ -88,9 +92,55 @@ enum Kind {
     Trouble,
 }
 
+/// Tells the times of lines from those of their further pieces.
+#[derive(Default)]
+struct Times {
+    /// What was read of the time of this frame, until all of it was.
+    reading: Option<Vec<u8>>,
+    stdout: Line,
+    stderr: Line,
+}
+
+/// The newest line of a stream.
+#[derive(Default)]
+struct Line {
+    time: Vec<u8>,
+    /// Its end has not come yet.
+    open: bool,
+}
+
+/// More bytes than a time has, with the space after it.
+const LONGEST_TIME: usize = 40;
+
+impl Times {
+    fn line(&mut self, source: Source) -> &mut Line {
+        match source {
+            Source::Stdout => &mut self.stdout,
+            Source::Stderr => &mut self.stderr,
+        }
+    }
+
+    /// What to show of a frame's time: nothing where it goes on with a line.
+    fn shown(&mut self, source: Source, time: Vec<u8>) -> Bytes {
+        let line = self.line(source);
+        match std::mem::replace(&mut line.open, true) {
+            true if line.time == time => Bytes::new(),
+            open => {
+                line.time.clone_from(&time);
+                // The end of the line before was lost.
+                let mut shown = if open { vec![b'\n'] } else { Vec::new() };
+                shown.extend(time);
+                shown.into()
+            }
+        }
+    }
+}
+
 /// Cuts what the Engine sends into pieces of output.
 struct Frames {
     framing: Framing,
+    /// Frames begin with times.
+    times: Option<Times>,
     /// Received and not yet given on.
     pending: Bytes,
 }
@@ -104,7 +154,7 @@ struct Output<P> {
 impl Frames {
     fn new(terminal: bool) -> Self {
         let framing = if terminal { Framing::Terminal } else { Framing::Head(Head::default()) };
-        Self { framing, pending: Bytes::new() }
+        Self { framing, times: None, pending: Bytes::new() }
     }
 
     /// The next piece of what is pending; `None` if more has to be received first.
@@ -125,14 +175,41 @@ impl Frames {
                             Ok(framing) => framing,
                             Err(error) => return Some(Err(error)),
                         };
+                        if let Some(times) = &mut self.times {
+                            times.reading = matches!(self.framing, Framing::Body(Kind::Output(_), _)).then(Vec::new);
+                        }
                     }
                 }
                 Framing::Body(kind, left) => {
-                    let bytes = self.pending.split_to(self.pending.len().min(*left));
+                    let mut length = self.pending.len().min(*left);
+                    let mut reading = self.times.as_mut().and_then(|times| times.reading.take());
+                    if let Some(read) = &reading {
+                        length = length.min(LONGEST_TIME.saturating_sub(read.len()));
+                        let space = self.pending.iter().take(length).position(|byte| *byte == b' ');
+                        length = space.map_or(length, |at| at + 1);
+                    }
+                    let mut bytes = self.pending.split_to(length);
                     *left -= bytes.len();
-                    let kind = *kind;
-                    if *left == 0 {
+                    let (kind, over) = (*kind, *left == 0);
+                    if over {
                         self.framing = Framing::Head(Head::default());
+                    }
+                    if let (Some(times), Kind::Output(source)) = (&mut self.times, kind) {
+                        let ends = bytes.ends_with(b"\n");
+                        if let Some(read) = &mut reading {
+                            read.extend_from_slice(&bytes);
+                            if !over && !bytes.ends_with(b" ") && read.len() < LONGEST_TIME {
+                                times.reading = reading;
+                                continue;
+                            }
+                            bytes = times.shown(source, std::mem::take(read));
+                        }
+                        if over {
+                            times.line(source).open = !ends;
+                        }
+                        if bytes.is_empty() {
+                            continue;
+                        }
                     }
                     return Some(match kind {
                         Kind::Output(source) => Ok(LogChunk { source, bytes }),
@@ -234,6 +311,43 @@ mod tests {
         let path = path("ab", &options);
         assert!(path.ends_with("&tail=1099511627776&since=1.500000000&until=1.999999999"), "{path}");
         assert!(path.starts_with("/containers/ab/logs?follow=0&stdout=1&stderr=1&timestamps=0"), "{path}");
+    }
+
+    fn with_times(sent: &[u8], piece: usize) -> String {
+        let mut frames = Frames { times: Some(Times::default()), ..Frames::new(false) };
+        let mut text = Vec::new();
+        for piece in sent.chunks(piece) {
+            frames.pending = Bytes::copy_from_slice(piece);
+            while let Some(chunk) = frames.next_piece() {
+                text.extend_from_slice(&chunk.unwrap().bytes);
+            }
+        }
+        assert!(frames.is_between_frames());
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn a_line_in_pieces_has_one_time_and_one_whose_end_was_lost_ends_before_the_next() {
+        let frame = |kind: u8, text: &str| {
+            let mut frame = vec![kind, 0, 0, 0, 0, 0, 0, u8::try_from(text.len()).unwrap()];
+            frame.extend(text.as_bytes());
+            frame
+        };
+        let sent = [
+            frame(1, "2026-01-01T00:00:01.1Z long "),
+            frame(2, "2026-01-01T00:00:01.2Z other\n"),
+            frame(1, "2026-01-01T00:00:01.1Z and longer"),
+            frame(1, "2026-01-01T00:00:01.1Z  yet\n"),
+            frame(1, "2026-01-01T00:00:01.3Z \n"),
+            frame(1, "2026-01-01T00:00:01.4Z its end was lost"),
+            frame(1, "2026-01-01T00:00:01.5Z next\n"),
+        ]
+        .concat();
+        let shown = "2026-01-01T00:00:01.1Z long 2026-01-01T00:00:01.2Z other\nand longer yet\n\
+                     2026-01-01T00:00:01.3Z \n2026-01-01T00:00:01.4Z its end was lost\n2026-01-01T00:00:01.5Z next\n";
+        for piece in [1, 2, 7, 1000] {
+            assert_eq!(with_times(&sent, piece), shown, "in pieces of {piece}");
+        }
     }
 
     #[test]

@@ -93,7 +93,7 @@ fn strange_names_on_the_command_line_are_refused_and_change_nothing() -> Result<
         refused(&home, &["stop", id], 65, &[])?;
         refused(&home, &["rm", "--force", id], 65, &[])?;
     }
-    refused(&home, &["inspect", &long], 64, &[])?;
+    refused(&home, &["inspect", &long], 65, &[])?;
     refused(&home, &["run", "--backend", "none"], 64, &["none"])?;
     refused(&home, &["run", "--backend", "mock", "--env", "1BAD=x"], 64, &["env.1BAD"])?;
     refused(&home, &["run", "--backend", "mock", "--option", "oops=1"], 64, &["oops"])?;

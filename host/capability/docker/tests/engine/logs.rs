@@ -98,3 +98,14 @@ async fn a_part_of_the_output_is_given_by_lines_and_by_time() {
     let from_the_end = Timestamp::now() + std::time::Duration::from_secs(1);
     assert_eq!(get(LogOptions { since: Some(from_the_end), ..LogOptions::default() }).await, "");
 }
+
+#[tokio::test]
+async fn a_long_line_has_one_time() {
+    let Some(fixture) = Fixture::new() else { return };
+    let key = ended(&fixture, &shell("head -c 40000 /dev/zero | tr '\\0' x; echo; echo next")).await;
+    let options = LogOptions { timestamps: true, ..LogOptions::default() };
+    let (stdout, _) = read(fixture.docker.logs(&key, &options).await.unwrap()).await;
+    let text = String::from_utf8(stdout).unwrap();
+    let lines: Vec<_> = text.lines().filter_map(|line| line.split_once("Z ")).map(|(_, line)| line).collect();
+    assert_eq!(lines, ["x".repeat(40_000).as_str(), "next"]);
+}
