@@ -13,7 +13,7 @@ use crate::measure::{Report, Times};
 
 const LINE: u64 = 100;
 const LINES: u64 = if cfg!(debug_assertions) { 100_000 } else { 10_000_000 };
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 2;
 /// As much as a pipe takes.
 const PIECE: usize = 64 << 10;
 /// Nothing but what is asked for calls the plugin.
