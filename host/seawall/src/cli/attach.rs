@@ -96,7 +96,6 @@ impl With {
 
     async fn until_over(&self, global: &Global, client: &Client, session: &Session) -> Result<u8, Failure> {
         let (id, tty) = (session.id.as_str(), session.spec.tty);
-        let removed = || Failure::Session(format!("session {} was removed meanwhile", session.name));
         let (mut seen, mut from_start) = (session.incarnation, self.from_start);
         if self.from_start {
             missed(client, id, 0, seen).await?;
@@ -116,12 +115,11 @@ impl With {
                 let stdin = self.stdin.then_some(&mut stdin);
                 let conversation = Conversation { stdin, tty, keys: Some(self.keys.clone()), listeners: None };
                 if let Outcome::Detached = conversation.hold(global, client, stream).await? {
-                    let words = format!("\nleft session {}, which goes on\n", session.name);
-                    super::say(&words)?;
+                    say_left(session)?;
                     return Ok(0);
                 }
             }
-            let now = client.wait_past(id, seen).await?.ok_or_else(removed)?;
+            let now = client.wait_past(id, seen).await?.ok_or_else(|| removed(session))?;
             if now.incarnation <= seen {
                 return ended(&now);
             }
@@ -130,6 +128,15 @@ impl With {
             (seen, from_start) = (now.incarnation, true);
         }
     }
+}
+
+/// Says that the keys were typed.
+pub(super) fn say_left(session: &Session) -> Result<(), Failure> {
+    super::say(&format!("\nleft session {}, which goes on\n", session.name))
+}
+
+pub(super) fn removed(session: &Session) -> Failure {
+    Failure::Session(format!("session {} was removed meanwhile", session.name))
 }
 
 /// The size of the terminal here. A program that fills the screen draws it again when the size changes: to what it is,

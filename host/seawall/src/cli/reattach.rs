@@ -10,7 +10,7 @@ use std::time::Duration;
 use seawall_model::{Session, Timestamp};
 use tokio::io::{AsyncReadExt as _, Stdin};
 
-use super::attach::{With, size_to_draw};
+use super::attach::{With, removed, say_left, size_to_draw};
 use super::conversation::{Conversation, Outcome};
 use super::resume::{FIRST, LONGEST, Resumed, found, is_away};
 use super::sessions::ended;
@@ -85,7 +85,7 @@ impl With {
                 Err(failure) => Err(failure),
             };
             match held {
-                Ok(Outcome::Detached) => return self.left(session),
+                Ok(Outcome::Detached) => return say_left(session).map(|()| Kept::Left),
                 Ok(Outcome::Closed | Outcome::Ended(_)) => {}
                 // It does not run just now.
                 Err(Failure::Daemon(problem)) if problem.kind == Kind::Conflict && again => {}
@@ -102,16 +102,11 @@ impl With {
                 }
                 left = self.leaves(tty, &mut stdin) => {
                     left?;
-                    return self.left(session);
+                    return say_left(session).map(|()| Kept::Left);
                 }
             }
             pause = (pause * 2).min(LONGEST);
         }
-    }
-
-    fn left(&self, session: &Session) -> Result<Kept, Failure> {
-        super::say(&format!("\nleft session {}, which goes on\n", session.name))?;
-        Ok(Kept::Left)
     }
 
     /// Ends when the keys or ctrl-c are typed where nobody else reads them.
@@ -152,8 +147,4 @@ fn tell(away: &mut bool, failure: &Failure) {
         // The terminal may be one that does not go back by itself.
         eprint!("\r\nseawall: {}; it is attached to again when the daemon is there\r\n", printable(&failure.chain()));
     }
-}
-
-fn removed(session: &Session) -> Failure {
-    Failure::Session(format!("session {} was removed meanwhile", session.name))
 }
