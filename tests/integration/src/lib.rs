@@ -94,6 +94,17 @@ pub fn until_state(home: &Home, session: &str, state: &str) -> Result<Value> {
     until(home, session, state, |now| now.get("state").is_some_and(|found| found == state))
 }
 
+/// Waits until the checks of a backend find it healthy: nothing is placed on it before.
+///
+/// # Errors
+/// They do not.
+pub fn until_healthy(home: &Home, backend: &str) -> Result<()> {
+    eventually(&format!("{backend} is healthy"), || {
+        let shown = home.json(&["backend", "inspect", backend])?;
+        Ok(shown.get("health").is_some_and(|health| health == "healthy").then_some(()))
+    })
+}
+
 /// Starts a session, which must run, and gives its id.
 ///
 /// # Errors

@@ -2,10 +2,11 @@
 //! call is over in about a millisecond.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use seawall_backend::breaker::BreakerConfig;
-use seawall_backend::limit::Ceiling;
+use seawall_backend::limit::{Ceiling, LimitConfig};
 use seawall_backend::{Bulkhead, BulkheadConfig, ExecutionBackend as _};
 use seawall_model::{Key, SessionId, SessionName, SessionSpec};
 use seawall_runtime::{Plugin, Runtime, RuntimeConfig, Services, WasmBackend};
@@ -14,6 +15,9 @@ use serde_json::{Value, json};
 
 /// More workers than permits, so that calls wait for one another too.
 pub(crate) const WORKERS: usize = 24;
+
+/// How long a call waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Workloads of the good neighbour.
 const WORKLOADS: u64 = 10;
@@ -111,8 +115,10 @@ async fn load(
     };
     let inner = runtime.load(plugin, services).await.with_context(|| format!("load {name}"))?;
     let breaker = BreakerConfig { failures: u32::MAX, ..BreakerConfig::default() };
-    // The bulkhead's deadline stays far above the runtime's own, which is the one to be met.
-    let config = BulkheadConfig { breaker, ..BulkheadConfig::default() };
+    // The bulkhead's deadline stays far above the runtime's own, which is the one to be met; and no call is refused
+    // because a busy machine was slow with those before it.
+    let limit = LimitConfig { calls_wait: PATIENCE, probes_wait: PATIENCE, ..LimitConfig::default() };
+    let config = BulkheadConfig { breaker, limit, ..BulkheadConfig::default() };
     Ok(Bulkhead::new(inner, &config, ceiling.clone()))
 }
 

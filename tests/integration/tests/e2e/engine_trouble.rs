@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
-use seawall_integration::{QUICK, eventually, home, refused, run, until, until_state};
+use seawall_integration::{QUICK, eventually, home, refused, run, until, until_healthy, until_state};
 use seawall_testing::daemon::Home;
 use seawall_testing::docker::Engine;
 
@@ -41,7 +41,7 @@ fn an_engine_that_comes_late_is_used_when_it_comes() -> Result<()> {
     let _daemon = home.serve(true)?;
     assert_ne!(health(&home, "docker")?, "healthy");
     engine.up()?;
-    eventually("docker is healthy", || Ok((health(&home, "docker")? == "healthy").then_some(())))?;
+    until_healthy(&home, "docker")?;
     run(&home, &["--backend", "docker", "--image", "busybox", "--name", "late", "--", "sleep", "1000"])?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
-use seawall_integration::{QUICK, engine, eventually, home, process, run, until, until_state};
+use seawall_integration::{QUICK, engine, eventually, home, process, run, until, until_healthy, until_state};
 use seawall_model::Timestamp;
 use seawall_testing::daemon::Home;
 use seawall_testing::docker::Engine;
@@ -111,6 +111,7 @@ fn the_watch_of_an_engine_comes_back_with_it() -> Result<()> {
         session["state"] == "failed" || session["state"] == "stopped"
     })?;
     engine.docker(["rm", "--force", &victim])?;
+    until_healthy(&home, "docker")?;
     let after = settled(&home, &[&line[..], &["after", "--", "sleep", "1000"]].concat())?;
     engine.docker(["kill", &container(&engine, &after)?])?;
     until_state(&home, "after", "failed")?;
