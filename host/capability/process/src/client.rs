@@ -81,9 +81,12 @@ fn exchange(stream: &mut UnixStream, buffer: &mut Vec<u8>, request: Request) -> 
         if let Some(reply) = Reply::decode(buffer) {
             return reply.map_err(|error| Refused::Failed(error.to_string()));
         }
-        match stream.read(&mut piece)? {
-            0 => return Err(Refused::Nobody),
-            length => buffer.extend_from_slice(piece.get(..length).unwrap_or_default()),
+        match stream.read(&mut piece) {
+            Ok(0) => return Err(Refused::Nobody),
+            Ok(length) => buffer.extend_from_slice(piece.get(..length).unwrap_or_default()),
+            // The daemon was stopped and goes on: what has a timeout is not taken up again by itself.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }
