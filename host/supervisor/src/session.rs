@@ -120,6 +120,8 @@ impl Session {
             if let Some(ending) = &self.ending {
                 let over = Instant::now() >= ending.until;
                 if (ending.gone && self.outputs.is_empty()) || over {
+                    // What was written in time is there, however late it is by now.
+                    (0..self.outputs.len()).rev().for_each(|at| self.read_output(at));
                     break;
                 }
                 if !ending.gone {
