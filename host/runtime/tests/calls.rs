@@ -5,7 +5,7 @@
 mod guest;
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use guest::{Guest, NOT_FOUND, SCRATCH, ZERO};
 use seawall_backend::observer::{Called, Observer, Used};
@@ -194,9 +194,7 @@ async fn a_sleeping_plugin_meets_its_deadline() {
     let deadlines = Deadlines { check: Duration::from_millis(50), ..Deadlines::default() };
     let plugin = Plugin { deadlines: Some(deadlines), ..plugin(&guest) };
     let backend = runtime().load_ungranted(plugin).await.unwrap();
-    let begun = Instant::now();
     assert_eq!(fault(backend.check().await).kind, FaultKind::Deadline);
-    assert!(begun.elapsed() < Duration::from_secs(10));
     // Behind a bulkhead the one deadline is the bulkhead's.
     let longer = backend.untimed();
     assert!(tokio::time::timeout(Duration::from_millis(500), longer.check()).await.is_err());

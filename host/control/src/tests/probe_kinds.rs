@@ -10,7 +10,7 @@ use seawall_model::{
     TcpCheck,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::fake::{Chaos, Fake};
 use super::house::spec;
@@ -58,9 +58,11 @@ async fn answering(answer: &'static str) -> (u16, tokio::task::JoinHandle<String
     (port, served)
 }
 
-/// A port that nobody listens on.
-async fn deaf() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap().port()
+/// A port that nobody listens on, for as long as the socket is kept: it has the port and does not listen.
+fn deaf() -> (u16, TcpSocket) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    (socket.local_addr().unwrap().port(), socket)
 }
 
 fn failed(outcome: Outcome, words: &str) {
@@ -97,7 +99,7 @@ async fn silence_and_a_closed_port_fail() {
     let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = silent.local_addr().unwrap().port();
     failed(reached(http(port, "/"), Duration::from_millis(20)).await, "no answer within 20ms");
-    let port = deaf().await;
+    let (port, _kept) = deaf();
     failed(reached(http(port, "/"), LONG).await, "no connection to 127.0.0.1");
     failed(reached(ProbeCheck::Tcp(TcpCheck { port }), LONG).await, "refused");
     let endless = "x".repeat(200_000).leak();

@@ -46,7 +46,10 @@ pub(crate) const TOLERANCE: u64 = 8 << 20;
 /// Calls at one time.
 const CALLS: u32 = 8;
 /// A test that waits this long waits for something that never comes.
-const HANGS: Duration = Duration::from_secs(120);
+const HANGS: Duration = Duration::from_secs(600);
+
+/// How long what was taken may take to come back.
+const GIVES_BACK: Duration = Duration::from_secs(60);
 
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -287,7 +290,7 @@ impl Taken {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(10), is_back).await.is_err() {
+        if tokio::time::timeout(GIVES_BACK, is_back).await.is_err() {
             panic!("what was taken does not come back: {self:?} before, {:?} after", Self::now());
         }
     }

@@ -93,7 +93,7 @@ impl Engine {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let closed = tokio::time::timeout(Duration::from_secs(10), closed).await;
+        let closed = tokio::time::timeout(Duration::from_secs(60), closed).await;
         assert!(closed.is_ok(), "{} connections are still open", self.seen.open.load(Ordering::SeqCst));
     }
 }
