@@ -3,19 +3,20 @@
 //! The tests themselves are in `tests/e2e`. Each has a daemon of its own; compiled plugins are shared in Cargo's
 //! directory for tests, and so is one private Docker Engine by those tests that do nothing to the engine itself.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::net::{AddressFamily, SocketType};
+use seawall_testing::PATIENCE;
 pub use seawall_testing::daemon::QUICK;
 use seawall_testing::daemon::{Home, Output, seawall_binary};
 use seawall_testing::docker::Engine;
 use seawall_testing::processes::Process;
 use serde_json::Value;
-
-/// How long anything may take to come about on a machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A home with the quick configuration and this behind it; Docker is absent.
 ///
@@ -49,7 +50,7 @@ pub fn fixture(name: &str) -> Result<PathBuf> {
 /// Asks until there is an answer.
 ///
 /// # Errors
-/// Asking fails, or there is none for a minute.
+/// Asking fails, or there is none within [`PATIENCE`].
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let began = Instant::now();
     loop {
@@ -197,4 +198,15 @@ pub fn text<'a>(value: &'a Value, field: &str) -> Result<&'a str> {
         Some(text) => Ok(text),
         None => bail!("there is no text {field:?} in {value}"),
     }
+}
+
+/// A port of this machine that refuses connections for as long as the socket is kept: it has the port and does not listen.
+///
+/// # Errors
+/// There is no free port.
+pub fn refusing() -> Result<(u16, OwnedFd)> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
+    let port = SocketAddrV4::try_from(rustix::net::getsockname(&socket)?)?.port();
+    Ok((port, socket))
 }

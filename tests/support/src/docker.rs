@@ -19,10 +19,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-const SCRIPT: &str = include_str!("docker.sh");
+use crate::PATIENCE;
 
-/// Longest wait for the daemon to answer. It takes about a second.
-const START: Duration = Duration::from_secs(60);
+const SCRIPT: &str = include_str!("docker.sh");
 
 /// Why there is no Engine.
 #[derive(Debug)]
@@ -190,7 +189,7 @@ impl Engine {
         self.send(Signal::STOP)?;
         let pid = self.pid()?;
         // The signal takes a moment to reach all of its threads.
-        crate::wait_until("the paused daemon stands still", START, || stands_still(pid));
+        crate::wait_until("the paused daemon stands still", PATIENCE, || stands_still(pid));
         Ok(())
     }
 
@@ -264,7 +263,7 @@ impl Engine {
         let start = Instant::now();
         while !self.answers() {
             let dead = self.tell("alive").is_err();
-            if dead || start.elapsed() > START {
+            if dead || start.elapsed() > PATIENCE {
                 let log = self.log();
                 let tail = log.lines().rev().take(15).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>();
                 let what = if dead { "it ended" } else { "it does not answer" };

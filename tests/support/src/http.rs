@@ -3,7 +3,8 @@
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+
+use crate::PATIENCE;
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -36,7 +37,7 @@ impl Response {
 /// Sends a request and reads the whole answer. A body is sent as JSON.
 ///
 /// # Errors
-/// The socket cannot be reached, nothing comes for a minute, or what comes is no HTTP.
+/// The socket cannot be reached, nothing comes within [`PATIENCE`], or what comes is no HTTP.
 pub fn request(socket: &Path, method: &str, target: &str, body: Option<&str>) -> io::Result<Response> {
     let length = body.map_or(0, str::len);
     let kind = if body.is_some() { "Content-Type: application/json\r\n" } else { "" };
@@ -52,7 +53,7 @@ pub fn request(socket: &Path, method: &str, target: &str, body: Option<&str>) ->
 /// As [`request`], or the answer is another than 200.
 pub fn open(socket: &Path, target: &str) -> io::Result<UnixStream> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: seawall\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut status = [0; 12];
     stream.read_exact(&mut status)?;
@@ -69,7 +70,7 @@ pub fn open(socket: &Path, target: &str) -> io::Result<UnixStream> {
 /// As [`request`].
 pub fn raw(socket: &Path, bytes: &[u8]) -> io::Result<Response> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     // Whoever refuses a request need not read all of it: the answer is there all the same.
     let sent = stream.write_all(bytes);
     let mut answer = Vec::new();

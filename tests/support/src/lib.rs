@@ -18,7 +18,7 @@ pub mod terminal;
 mod wait;
 pub mod workloads;
 
-pub use wait::wait_until;
+pub use wait::{PATIENCE, wait_until};
 
 /// Whether a missing tool or privilege must fail a test instead of skipping it: `CI=true`.
 pub fn skips_are_failures() -> bool {

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+/// How long a test waits for anything, on a machine that may be busy with other things. It costs nothing where all is well.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
 /// Asks every 10 ms whether it is so, and returns when it is.
 ///
 /// # Panics

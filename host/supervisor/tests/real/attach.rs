@@ -9,9 +9,8 @@ use seawall_backend::{Attachment, Error, Input, Source};
 use seawall_model::{AttachOptions, Key, LogOptions, Signal, TerminalSize};
 use seawall_process::Program;
 
-use crate::bench::{Bench, ended_with, eventually, noise, shell};
+use crate::bench::{Bench, PATIENCE, ended_with, eventually, noise, shell};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const ALL: AttachOptions = AttachOptions { stdout: true, stderr: true, stdin: true, size: None };
 
 fn typed(script: &str) -> Program {

@@ -15,7 +15,7 @@ use seawall_supervisor::protocol::{Reply, Request};
 use seawall_supervisor::record::{self, Started};
 
 /// Nothing here takes this long unless it never comes.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 pub(crate) struct Bench {
     dir: tempfile::TempDir,

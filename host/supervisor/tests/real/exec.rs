@@ -9,7 +9,7 @@ use seawall_model::{AttachOptions, CommandEnd, ExecOptions, Key, Secret};
 use seawall_process::{ProcessGrant, Program};
 use seawall_supervisor::protocol::{MAX_MESSAGE, Reply, Request};
 
-use crate::bench::{Bench, alive, eventually, has, is_root, number_in, shell};
+use crate::bench::{Bench, PATIENCE, alive, eventually, has, is_root, number_in, shell};
 
 fn sh(script: &str) -> ExecOptions {
     ExecOptions { command: ["sh", "-c", script].map(str::to_owned).to_vec(), ..ExecOptions::default() }
@@ -17,7 +17,7 @@ fn sh(script: &str) -> ExecOptions {
 
 async fn run(bench: &Bench, key: &Key, options: &ExecOptions) -> (String, CommandEnd) {
     let execution = bench.process.exec(key, options).await.unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(20), execution.finish(1 << 20)).await;
+    let ended = tokio::time::timeout(PATIENCE, execution.finish(1 << 20)).await;
     let (output, end) = ended.expect("the command ends").unwrap();
     (String::from_utf8(output).unwrap(), end)
 }
@@ -226,5 +226,5 @@ async fn more_commands_than_a_supervisor_takes_are_refused_and_harm_nobody() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), again).await.expect("there is room again");
+    tokio::time::timeout(PATIENCE, again).await.expect("there is room again");
 }

@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::time::Duration;
 
 use rustix::process::{Resource, Signal as Raw, getrlimit};
 use seawall_backend::Error;
@@ -11,11 +10,11 @@ use seawall_model::{Health, LogOptions, Secret, Signal, State};
 use seawall_process::{Process, ProcessGrant, Program, Rlimit, Scope};
 use seawall_supervisor::record::{self, Started};
 
-use crate::bench::{Bench, alive, ended_with, has, is_root, key, shell};
+use crate::bench::{Bench, PATIENCE, alive, ended_with, has, is_root, key, shell};
 
 /// Nothing that is asked in these tests waits for anybody.
 async fn at_once<T>(what: &str, asked: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), asked).await.unwrap_or_else(|_| panic!("{what} is held up"))
+    tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| panic!("{what} is held up"))
 }
 
 fn put_fifo(path: &Path) {

@@ -8,9 +8,7 @@ use futures_util::StreamExt as _;
 use seawall_backend::{ExecEvent, Execution, Input, Source};
 use seawall_model::{CommandEnd, ExecOptions, Key, Secret, Signal, TerminalSize};
 
-use crate::bench::{Bench, alive, eventually, has, is_root, noise, number_in, shell};
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::bench::{Bench, PATIENCE, alive, eventually, has, is_root, noise, number_in, shell};
 
 fn sh(script: &str) -> ExecOptions {
     ExecOptions { command: ["sh", "-c", script].map(str::to_owned).to_vec(), stdin: true, ..ExecOptions::default() }

@@ -2,16 +2,14 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
-use std::os::fd::OwnedFd;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use rustix::net::{AddressFamily, SocketType};
-use seawall_integration::{engine, eventually, home, refused, run, text, until};
+use seawall_integration::{engine, eventually, home, refused, refusing, run, text, until};
 use seawall_testing::daemon::Home;
 
 const PROCESS: [&str; 2] = ["--backend", "process"];
@@ -53,14 +51,6 @@ fn answering() -> Result<(u16, Arc<AtomicBool>)> {
         }
     });
     Ok((port, well))
-}
-
-/// A port of this machine that refuses connections for as long as the socket is kept: it has the port and does not listen.
-fn refusing() -> Result<(u16, OwnedFd)> {
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
-    rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
-    let port = SocketAddrV4::try_from(rustix::net::getsockname(&socket)?)?.port();
-    Ok((port, socket))
 }
 
 /// A port that nobody has now, and none of those that the kernel gives to whoever asks for any.

@@ -5,9 +5,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use anyhow::{Context, Result, ensure};
-use seawall_integration::{engine, eventually, fixture, home, run, until, until_state};
+use seawall_integration::{engine, eventually, fixture, home, process, run, until, until_state};
 use seawall_testing::daemon::Home;
-use seawall_testing::processes::Process;
 use serde_json::{Value, json};
 
 /// The configuration of a backend that takes these steps at each check and at each create.
@@ -52,12 +51,6 @@ fn outcomes(home: &Home, steps: usize) -> Result<Vec<String>> {
     report.iter().map(text).collect()
 }
 
-/// The one process that runs this number of seconds.
-fn sleeper(home: &Home, seconds: &str) -> Result<Process> {
-    let found = home.processes().into_iter().find(|process| process.command == ["sleep", seconds]);
-    found.with_context(|| format!("no process sleeps for {seconds} s"))
-}
-
 #[test]
 fn a_plugin_reaches_no_workload_of_another_backend() -> Result<()> {
     let Some(engine) = engine() else { return Ok(()) };
@@ -65,7 +58,7 @@ fn a_plugin_reaches_no_workload_of_another_backend() -> Result<()> {
     let daemon = home.serve(true)?;
     let boxed = run(&home, &["--backend", "docker", "--image", "busybox", "--", "sleep", "1000"])?;
     let plain = run(&home, &["--backend", "process", "--", "sleep", "4731"])?;
-    let process = sleeper(&home, "4731")?;
+    let process = process(&home, &["sleep", "4731"])?;
     let name =
         engine.docker(["ps", "--format", "{{.Names}}", "--filter", &format!("label=seawall.session={boxed}")])?;
     let facts = || engine.docker(["inspect", "-f", "{{.Id}} {{.Name}} {{json .State}}", &name]);
@@ -262,7 +255,7 @@ fn a_session_reads_nothing_of_the_daemon() -> Result<()> {
     fs::set_permissions(home.dir(), fs::Permissions::from_mode(0o755))?;
     let daemon = home.serve(true)?;
     run(&home, &["--backend", "process", "--env", "TOKEN=hunter2", "--", "sleep", "4732"])?;
-    let neighbour = sleeper(&home, "4732")?;
+    let neighbour = process(&home, &["sleep", "4732"])?;
     let script = format!(
         "cd {dir} || echo no way; \
          for f in data data/* data/runs/* cache cache/* $OLDPWD/../program $OLDPWD/../../../*; do \

@@ -114,7 +114,7 @@ fn a_user_sends_signals_and_restarts() -> Result<()> {
     assert_eq!((&session["state"], &session["incarnation"]), (&"running".into(), &2.into()));
     assert_eq!(session["restarts"], 0);
     assert!(!first.still_runs(), "the one before is gone");
-    assert!(!find(&home, "4714").is_empty(), "and there is another");
+    eventually("there is another", || Ok((!find(&home, "4714").is_empty()).then_some(())))?;
 
     home.ok(&["kill", "told"])?;
     let session = home.json(&["inspect", "told"])?;

@@ -200,7 +200,7 @@ fn an_engine_that_takes_its_containers_down_has_them_restarted_by_policy() -> Re
 #[test]
 fn a_create_that_lands_after_its_deadline_is_met_and_not_made_again() -> Result<()> {
     let Some(engine) = Engine::start_or_skip("a create that lands late") else { return Ok(()) };
-    let deadlines = "[backend.docker.deadlines]\ncheck = \"2s\"\nobserve = \"2s\"\ncontrol = \"2s\"\n";
+    let deadlines = "[backend.docker.deadlines]\ncheck = \"60s\"\nobserve = \"2s\"\ncontrol = \"2s\"\n";
     let home = home(deadlines)?.with_docker(&engine.host());
     let _daemon = home.serve(true)?;
     engine.pause_process()?;

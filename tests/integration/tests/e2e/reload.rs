@@ -4,16 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use seawall_integration::{QUICK, engine, eventually, fixture, home, problem, refused, run, text, until, until_state};
+use seawall_integration::{
+    QUICK, engine, eventually, fixture, home, problem, process, refused, run, text, until, until_state,
+};
 use seawall_testing::daemon::{Daemon, Home};
 use seawall_testing::processes::{Process, signal};
 use serde_json::{Value, json};
-
-/// The process with this command, in this home.
-fn process(home: &Home, command: &[&str]) -> Result<Process> {
-    let found = home.processes().into_iter().find(|process| process.command == command);
-    found.with_context(|| format!("no process runs {command:?}"))
-}
 
 /// A copy of a built-in plugin, to be changed; with `version` bytes more of a custom section, which means nothing.
 fn copy(home: &Home, plugin: &str, version: u8) -> Result<PathBuf> {

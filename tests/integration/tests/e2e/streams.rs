@@ -1,6 +1,6 @@
 //! Streams that are long, wide or stuck, of real processes and containers.
 
-use std::io::{Read, Write as _};
+use std::io::{ErrorKind, Read, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
@@ -127,7 +127,10 @@ fn follower(home: &Home, session: &str) -> Result<UnixStream> {
 fn read_until(stream: &mut impl Read, text: &str) -> Result<()> {
     let (mut read, mut piece) = (Vec::new(), [0; 64 << 10]);
     while !read.windows(text.len()).any(|found| found == text.as_bytes()) {
-        let length = stream.read(&mut piece).with_context(|| format!("{text:?} does not come"))?;
+        let length = match stream.read(&mut piece) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read.with_context(|| format!("{text:?} does not come"))?,
+        };
         ensure!(length > 0, "it ended without {text:?}");
         read.extend_from_slice(piece.get(..length).unwrap_or_default());
         read.drain(..read.len().saturating_sub(piece.len() + text.len()));

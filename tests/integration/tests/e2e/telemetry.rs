@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
-use seawall_integration::{eventually, home, text};
+use seawall_integration::{eventually, home, refusing, text};
 use seawall_testing::exposition;
 use seawall_testing::http::raw;
 use serde_json::Value;
@@ -54,10 +53,11 @@ fn answer(mut stream: TcpStream, send: &mpsc::Sender<Sent>) -> Result<()> {
         }
         let rest = read.split_off(length);
         let body = std::mem::replace(&mut read, rest);
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n")?;
+        // What has had an answer is there for whoever looks.
         if send.send((head, body)).is_err() {
             return Ok(());
         }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n")?;
     }
 }
 
@@ -86,7 +86,8 @@ fn attribute<'a>(span: &'a Span, key: &str) -> Option<&'a str> {
 fn a_collector_is_sent_one_trace_from_the_caller_to_the_engine() -> Result<()> {
     let (address, received) = collector()?;
     let otlp = format!(
-        "[telemetry.otlp]\nendpoint = \"http://{address}\"\nheaders = {{ authorization = \"Bearer hunter2\" }}\n"
+        "[telemetry.otlp]\nendpoint = \"http://{address}\"\ntimeout = \"60s\"\n\
+         headers = {{ authorization = \"Bearer hunter2\" }}\n"
     );
     let home = home(&otlp)?;
     let daemon = home.serve(true)?;
@@ -96,7 +97,7 @@ fn a_collector_is_sent_one_trace_from_the_caller_to_the_engine() -> Result<()> {
     // What is left is sent at the end.
     daemon.terminate()?;
     let (mut spans, mut heads) = (BTreeMap::new(), Vec::new());
-    while let Ok((head, body)) = received.recv_timeout(Duration::from_millis(1)) {
+    while let Ok((head, body)) = received.try_recv() {
         heads.push(head);
         let request = ExportTraceServiceRequest::decode(&*body).context("read what was sent")?;
         for resource in request.resource_spans {
@@ -140,9 +141,8 @@ fn names(spans: &BTreeMap<String, Span>) -> Vec<&str> {
 
 #[test]
 fn a_collector_that_is_away_costs_a_warning_and_nothing_else() -> Result<()> {
-    // Bound and never listening: whoever connects is refused.
-    let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let home = home(&format!("[telemetry.otlp]\nendpoint = \"http://{free}\"\ntimeout = \"1s\"\n"))?;
+    let (port, _kept) = refusing()?;
+    let home = home(&format!("[telemetry.otlp]\nendpoint = \"http://127.0.0.1:{port}\"\ntimeout = \"60s\"\n"))?;
     let daemon = home.serve(true)?;
     home.ok(&["run", "--backend", "mock", "--name", "well"])?;
     home.ok(&["stop", "well"])?;
@@ -174,11 +174,13 @@ fn a_call_that_fails_has_one_trace_in_its_answer_in_the_log_and_in_the_journal()
         Ok(why["errors"].as_array().is_some_and(|errors| !errors.is_empty()).then_some(why))
     })?;
     assert_eq!(text(&why["errors"][0], "trace_id")?, TRACE, "{why:#}");
-    let events = home.ok(&["events", "--json", "--session", "never"])?;
-    let events: Vec<Value> = events.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-    let of_trace: Vec<_> = events.iter().filter(|event| event["trace_id"] == TRACE).collect();
-    ensure!(of_trace.iter().any(|event| event["kind"] == "session.created"), "{events:#?}");
-    ensure!(of_trace.len() > 1, "the failure is in no event of the trace: {events:#?}");
+    eventually("its making and the failure are events of the trace", || {
+        let events = home.ok(&["events", "--json", "--session", "never"])?;
+        let events: Vec<Value> = events.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let of_trace: Vec<_> = events.iter().filter(|event| event["trace_id"] == TRACE).collect();
+        let made = of_trace.iter().any(|event| event["kind"] == "session.created");
+        Ok((made && of_trace.len() > 1).then_some(()))
+    })?;
     let marked = format!("\"trace_id\":\"{TRACE}\"");
     eventually("two lines of the log are of the trace", || {
         Ok((home.log().lines().filter(|line| line.contains(&marked)).count() > 1).then_some(()))

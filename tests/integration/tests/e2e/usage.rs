@@ -30,7 +30,16 @@ fn stats(home: &Home, arguments: &[&str]) -> Result<Value> {
 /// What a session has had of the processors: of one that stands still it does not grow, while what it wrote before may
 /// still be on its way into the log.
 fn spent(home: &Home, session: &str) -> Result<u64> {
-    eventually("it is measured", || Ok(stats(home, &[session])?["sessions"][session]["usage"]["cpu_time"].as_u64()))
+    eventually("it is measured", || {
+        let told = home.run(["stats", "--no-stream", "--json", session])?;
+        // Of an engine that is slow at the moment it is not known what runs there.
+        if told.code == Some(66) {
+            return Ok(None);
+        }
+        ensure!(told.code == Some(0), "{told:?}");
+        let document: Value = serde_json::from_str(&told.stdout)?;
+        Ok(document["sessions"][0]["usage"]["cpu_time"].as_u64())
+    })
 }
 
 /// Pauses a container. The Engine gives up freezing one that a busy machine does not let come to rest, and says so.
@@ -116,9 +125,12 @@ fn an_engine_that_hangs_costs_its_own_figures_only() -> Result<()> {
     begin(&home, &DOCKER, "held", &[], &["sleep", "1000"])?;
     begin(&home, &PROCESS, "free", &[], &["sleep", "1000"])?;
     engine.pause_process()?;
-    let sample = home.http("GET", "/v1/stats", None)?;
+    // A machine that is busy may be too slow for one look.
+    let sample = eventually("there are figures", || {
+        let sample = home.http("GET", "/v1/stats", None)?.json();
+        Ok(sample["sessions"].as_array().is_some_and(|rows| !rows.is_empty()).then_some(sample))
+    })?;
     engine.resume()?;
-    let sample: Value = sample.json();
     assert_eq!(sample["sessions"].as_array().map(Vec::len), Some(1), "{sample:#}");
     assert_eq!((&sample["sessions"][0]["name"], &sample["errors"][0]["backend"]), (&"free".into(), &"docker".into()));
     Ok(())

@@ -8,10 +8,10 @@ use futures_util::StreamExt as _;
 use seawall_backend::{Attachment, Error, Input, Source};
 use seawall_docker::Container;
 use seawall_model::{AttachOptions, ExecOptions, Key, LogOptions, Signal, TerminalSize};
+use seawall_testing::PATIENCE;
 
 use crate::{Fixture, noise, shell, sleeper};
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const ALL: AttachOptions = AttachOptions { stdout: true, stderr: true, stdin: true, size: None };
 
 fn typed(script: &str) -> Container {

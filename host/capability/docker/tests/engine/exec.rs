@@ -5,6 +5,7 @@ use std::time::Duration;
 use seawall_backend::Error;
 use seawall_docker::{Container, HealthCheck};
 use seawall_model::{CommandEnd, ExecOptions, Health, HealthCommand, Key, Secret};
+use seawall_testing::PATIENCE;
 
 use crate::keyboard::gone;
 use crate::{Fixture, key, sleeper};
@@ -15,7 +16,7 @@ fn sh(script: &str) -> ExecOptions {
 
 async fn run(fixture: &Fixture, key: &Key, options: &ExecOptions) -> (String, CommandEnd) {
     let execution = fixture.docker.exec(key, options).await.unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(30), execution.finish(1 << 20)).await;
+    let ended = tokio::time::timeout(PATIENCE, execution.finish(1 << 20)).await;
     let (output, end) = ended.unwrap().unwrap();
     (String::from_utf8(output).unwrap(), end)
 }
@@ -37,7 +38,7 @@ async fn a_command_gives_its_output_and_its_code() {
     let absent = ExecOptions { command: vec!["no-such-program".to_owned()], ..ExecOptions::default() };
     assert!(matches!(run(&fixture, &key, &absent).await.1, CommandEnd::Code(126 | 127)));
     // It closes its output long before it ends.
-    let silent = ExecOptions { timeout: Some(Duration::from_secs(20)), ..sh("exec >&- 2>&-; sleep 1; exit 3") };
+    let silent = ExecOptions { timeout: Some(PATIENCE), ..sh("exec >&- 2>&-; sleep 1; exit 3") };
     assert_eq!(run(&fixture, &key, &silent).await.1, CommandEnd::Code(3));
 }
 

@@ -7,11 +7,10 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use seawall_backend::{ExecEvent, Execution, Input, Source};
 use seawall_model::{CommandEnd, ExecOptions, Key, Signal, TerminalSize};
+use seawall_testing::PATIENCE;
 use seawall_testing::docker::Engine;
 
 use crate::{Fixture, at, noise, scope, sleeper};
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn sh(script: &str) -> ExecOptions {
     ExecOptions { command: ["sh", "-c", script].map(str::to_owned).to_vec(), stdin: true, ..ExecOptions::default() }

@@ -50,9 +50,7 @@ async fn want_of_memory_is_told_apart() {
     let hog = "tail /dev/zero; while :; do sleep 0.1; done";
     let key = fixture.run(&Container { memory: Some(16 << 20), ..shell(hog) }).await;
     let name = fixture.name(&key);
-    seawall_testing::wait_until("the Engine has heard of it", std::time::Duration::from_secs(60), || {
-        want.of(&name).unwrap()
-    });
+    seawall_testing::wait_until("the Engine has heard of it", seawall_testing::PATIENCE, || want.of(&name).unwrap());
     fixture.docker.signal(&key, Signal::KILL).await.unwrap();
     let exit = fixture.until_ended(&key).await.exit.unwrap();
     assert!(exit.oom, "{exit:?}");
@@ -104,7 +102,7 @@ async fn a_signal_ends_it_and_again_is_success() {
     let Some(fixture) = Fixture::new() else { return };
     let key = fixture.run(&shell("trap 'exit 5' USR1; echo ready; while :; do sleep 0.05; done")).await;
     let name = fixture.name(&key);
-    seawall_testing::wait_until("the trap is set", std::time::Duration::from_secs(60), || {
+    seawall_testing::wait_until("the trap is set", seawall_testing::PATIENCE, || {
         fixture.engine.docker(["logs", &name]).unwrap().contains("ready")
     });
     fixture.docker.signal(&key, "USR1".parse().unwrap()).await.unwrap();

@@ -64,7 +64,7 @@ async fn following_ends_when_the_container_does_and_misses_nothing() {
     let key = fixture.run(&shell(script)).await;
     let options = LogOptions { follow: true, ..LogOptions::default() };
     let stream = fixture.docker.logs(&key, &options).await.unwrap();
-    let (stdout, _) = tokio::time::timeout(std::time::Duration::from_secs(30), read(stream)).await.unwrap();
+    let (stdout, _) = tokio::time::timeout(seawall_testing::PATIENCE, read(stream)).await.unwrap();
     assert_eq!(String::from_utf8(stdout).unwrap(), "line 1\nline 2\nline 3\nline 4\nline 5\n");
 }
 
@@ -82,7 +82,7 @@ async fn a_part_of_the_output_is_given_by_lines_and_by_time() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), first).await.expect("two lines");
+    tokio::time::timeout(seawall_testing::PATIENCE, first).await.expect("two lines");
     // The times have nanoseconds, ours milliseconds: two more are surely between them.
     tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     let mut input = fixture.docker.input(&key).await.unwrap();

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use seawall_docker::{Container, Docker, DockerGrant, Scope};
 use seawall_model::{Key, SessionId, Status, StoreId};
+use seawall_testing::PATIENCE;
 use seawall_testing::docker::Engine;
 
 /// The Engine that the tests share; it ends with this process.
@@ -89,7 +90,7 @@ impl Fixture {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_secs(30), wait).await;
+        let waited = tokio::time::timeout(PATIENCE, wait).await;
         waited.unwrap_or_else(|_| panic!("never seen: {what}"))
     }
 
