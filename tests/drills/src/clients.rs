@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rand::Rng as _;
 use rand::rngs::StdRng;
+use seawall_testing::PATIENCE;
 use seawall_testing::daemon::Home;
 use seawall_testing::http;
 use serde_json::{Value, json};
@@ -32,8 +33,6 @@ const EACH: usize = 40;
 const TIME: Duration = Duration::from_secs(5);
 /// Between two events that a slow subscriber reads.
 const SLOW: Duration = Duration::from_millis(40);
-/// The longest that anybody else waits for an answer.
-const PATIENT: Duration = Duration::from_secs(10);
 /// The longest pause between two requests of a client that works.
 const BREATH: Duration = Duration::from_millis(20);
 /// Descriptors that may be open besides, and tasks that may be there: of the store's readers, of sessions that have work
@@ -91,9 +90,7 @@ fn crowd(course: &mut Course, stage: &Stage, clients: &mut [Client], rng: &mut S
             vanish(&stage.home, if rng.random_bool(0.5) { EVENTS } else { "/v1/sessions?all=true" }, rng)?;
         }
         while Instant::now() < until {
-            let began = Instant::now();
             ensure!(matches!(ask(&stage.home, "GET", "/v1/sessions", None), Told::Yes(_)), "others are not served");
-            ensure!(began.elapsed() < PATIENT, "others wait {:?} for an answer", began.elapsed());
             stage.rest(SLOW)?;
         }
         match reading.join() {
@@ -128,7 +125,7 @@ fn logs(at: usize) -> String {
 /// Asks, and reads nothing.
 fn request(home: &Home, target: &str) -> Result<UnixStream> {
     let mut stream = UnixStream::connect(home.socket()).context("connect")?;
-    stream.set_read_timeout(Some(PATIENT)).context("set a timeout")?;
+    stream.set_read_timeout(Some(PATIENCE)).context("set a timeout")?;
     let head = format!("GET {target} HTTP/1.1\r\nHost: seawall\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).context("ask")?;
     Ok(stream)
@@ -137,7 +134,7 @@ fn request(home: &Home, target: &str) -> Result<UnixStream> {
 /// Goes away somewhere between the first byte of its question and the middle of the answer.
 fn vanish(home: &Home, target: &str, rng: &mut StdRng) -> Result<()> {
     let mut stream = UnixStream::connect(home.socket()).context("connect")?;
-    stream.set_read_timeout(Some(PATIENT)).context("set a timeout")?;
+    stream.set_read_timeout(Some(PATIENCE)).context("set a timeout")?;
     let head = format!("GET {target} HTTP/1.1\r\nHost: seawall\r\n\r\n");
     let sent = rng.random_range(1..=head.len());
     stream.write_all(head.as_bytes().get(..sent).unwrap_or_default()).context("ask")?;

@@ -16,6 +16,7 @@ use rustix::process::{Signal, geteuid};
 use seawall_model::{Desired, Session, SessionState};
 use seawall_supervisor::RunDir;
 use seawall_supervisor::record::{self, Started};
+use seawall_testing::PATIENCE;
 use seawall_testing::processes;
 use seawall_testing::workloads;
 use serde_json::{Value, json};
@@ -179,7 +180,7 @@ fn locked(course: &mut Course, stage: &mut Stage, rng: &mut StdRng) -> Result<()
     let database = stage.home.data_dir().join("seawall.db");
     under_load(&mut clients, stage, || {
         let connection = Connection::open(&database).context("open the database beside the daemon")?;
-        connection.busy_timeout(TROUBLE).context("wait for the database")?;
+        connection.busy_timeout(PATIENCE).context("wait for the database")?;
         connection.execute_batch("BEGIN IMMEDIATE").context("lock the database")?;
         stage.rest(TROUBLE)?;
         connection.execute_batch("ROLLBACK").context("unlock the database")

@@ -2,7 +2,7 @@
 //! descriptors, threads and tasks stay as they are. The most that it takes in the first part is held against the least that it
 //! takes in the last: what leaks is never given back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use seawall_model::SessionState;
@@ -15,12 +15,12 @@ use crate::stage::Stage;
 use crate::verdict::{clear_away, settle_and_judge};
 use crate::vitals::Vitals;
 
-/// Sessions, how long, and how much more memory there may be in the end: in a short time not all of what is kept for
+/// Sessions, how many looks, and how much more memory there may be in the end: in a short time not all of what is kept for
 /// later use has been used once.
-const SHORT: (u32, Duration, f64) = (1_000, Duration::from_secs(20), 0.15);
-const FULL: (u32, Duration, f64) = (10_000, Duration::from_secs(600), 0.05);
-/// Of the time, for the first and the last part.
-const PART: u32 = 5;
+const SHORT: (u32, usize, f64) = (1_000, 80, 0.15);
+const FULL: (u32, usize, f64) = (10_000, 2_400, 0.05);
+/// Of the looks, for the first and the last part.
+const PART: usize = 5;
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(250);
 /// The longest pause between two requests of the client that comes and goes.
@@ -42,7 +42,7 @@ list = { failure-rate = 0.01, error = "unavailable" }
 "#;
 
 pub(crate) fn play(course: &mut Course) -> Result<()> {
-    let (sessions, time, growth) = if course.full { FULL } else { SHORT };
+    let (sessions, count, growth) = if course.full { FULL } else { SHORT };
     let mut stage = Stage::set(None, &course.interrupt, CONFIG)?;
     stage.serve()?;
     let mut ledger = Ledger::new();
@@ -56,20 +56,19 @@ pub(crate) fn play(course: &mut Course) -> Result<()> {
         }
     }
     stage.until_sessions("every session runs", |now| now.state == SessionState::Running)?;
-    course.note(format_args!("{sessions} sessions run; for {time:?} the daemon is looked at"));
+    course.note(format_args!("{sessions} sessions run; {count} times the daemon is looked at"));
 
     let mut clients = vec![Client::new("mock", BREATH, &mut course.rng(0))];
     let pid = stage.daemon_pid().context("no daemon runs")?;
-    let mut looks: Vec<(Duration, Vitals)> = Vec::new();
-    let began = Instant::now();
+    let mut looks: Vec<Vitals> = Vec::new();
     under_load(&mut clients, &stage, || {
-        while began.elapsed() < time {
-            looks.push((began.elapsed(), Vitals::of(pid, &stage.home)?));
+        for _ in 0..count {
+            looks.push(Vitals::of(pid, &stage.home)?);
             stage.rest(LOOK)?;
         }
         Ok(())
     })?;
-    let growths = judge(&looks, time)?;
+    let growths = judge(&looks)?;
     course.note(growths);
     course.tally.add("sessions", sessions.into());
     course.tally.add("requests", clients.iter().map(|client| client.answered + client.cut_off).sum());
@@ -94,9 +93,9 @@ struct Growth {
     tasks: (usize, usize),
 }
 
-fn judge(looks: &[(Duration, Vitals)], time: Duration) -> Result<Growth> {
-    let first = || looks.iter().filter(|(at, _)| *at < time / PART).map(|(_, vitals)| vitals);
-    let last = || looks.iter().filter(|(at, _)| *at >= time - time / PART).map(|(_, vitals)| vitals);
+fn judge(looks: &[Vitals]) -> Result<Growth> {
+    let part = looks.len() / PART;
+    let (first, last) = (|| looks.iter().take(part), || looks.iter().rev().take(part));
     let memory = first().map(|vitals| vitals.resident).max().zip(last().map(|vitals| vitals.resident).min());
     let count = |of: fn(&Vitals) -> usize| first().map(of).max().zip(last().map(of).min());
     let growth = || {
@@ -107,7 +106,7 @@ fn judge(looks: &[(Duration, Vitals)], time: Duration) -> Result<Growth> {
             tasks: count(|vitals| vitals.tasks)?,
         })
     };
-    growth().context("there was no time to look")
+    growth().context("there were too few looks")
 }
 
 impl Growth {
@@ -151,13 +150,13 @@ impl std::fmt::Display for Growth {
 mod tests {
     use super::*;
 
-    fn looks(at_last: Vitals) -> Vec<(Duration, Vitals)> {
+    fn looks(at_last: Vitals) -> Vec<Vitals> {
         let first = Vitals { resident: 100 << 20, descriptors: 20, threads: 5, tasks: 30 };
-        (0..10).map(|second| (Duration::from_secs(second), if second < 2 { first } else { at_last })).collect()
+        (0..10).map(|look| if look < 2 { first } else { at_last }).collect()
     }
 
     fn grew(at_last: Vitals) -> Option<&'static str> {
-        judge(&looks(at_last), Duration::from_secs(10)).ok()?.grew(0.05)
+        judge(&looks(at_last)).ok()?.grew(0.05)
     }
 
     #[test]

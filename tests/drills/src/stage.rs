@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use seawall_model::Session;
+use seawall_testing::PATIENCE;
 use seawall_testing::daemon::{Daemon, Home, QUICK, seawall_binary};
 use seawall_testing::docker::Engine;
 use seawall_testing::interrupt::Interrupt;
@@ -12,9 +13,6 @@ use seawall_testing::workloads::Workload;
 use serde_json::Value;
 
 use crate::api::{Told, ask, sessions};
-
-/// How long anything may take to come about on a machine that is busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A daemon that is killed again and again leaves many creates that land late: none waits for an operator here.
 const MANY_ORPHANS: &str = "[control]\norphan-minimum = 1000\n";
@@ -156,6 +154,15 @@ impl Stage {
             }
             Told::No(_, why) | Told::Silence(why) => bail!("GET /v1/version: {why}"),
         }
+    }
+
+    /// Waits until a backend is healthy.
+    pub(crate) fn until_healthy(&self, backend: &str) -> Result<()> {
+        self.until(&format!("{backend} is healthy"), || {
+            let told = ask(&self.home, "GET", &format!("/v1/backends/{backend}"), None);
+            let healthy = matches!(&told, Told::Yes(status) if status.get("health") == Some(&"healthy".into()));
+            Ok(if healthy { Ok(()) } else { Err(format!("{told:?}")) })
+        })
     }
 
     /// Waits until one of the sessions is so.

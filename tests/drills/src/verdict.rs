@@ -15,7 +15,7 @@ use crate::stage::Stage;
 use crate::world::{Kept, Real, World, left_in_runs};
 
 /// So often a daemon is given time before what is there and belongs to nobody counts as orphaned.
-const CHANCES: u32 = 4;
+const CHANCES: u32 = 8;
 /// Two listings and the grace, for orphans that nobody but the mock knows of.
 const CHANCE: Duration = Duration::from_secs(3);
 
