@@ -108,8 +108,8 @@ impl Daemon {
 
     pub(super) async fn stop(self) {
         self.server.drain();
-        self.control.shutdown(Shutdown::Leave, Duration::from_secs(10)).await.unwrap();
-        self.server.shutdown(Duration::from_secs(10)).await;
+        self.control.shutdown(Shutdown::Leave, PATIENCE).await.unwrap();
+        self.server.shutdown(PATIENCE).await;
         self.store.close().await;
     }
 
