@@ -237,8 +237,7 @@ async fn follow(client: &Client, session: &Session) -> Result<u8, Failure> {
     missed(client, id, 0, seen).await?;
     loop {
         read(client, id, seen).await?;
-        let removed = || Failure::Session(format!("session {id} was removed meanwhile"));
-        let now = client.wait_past(id, seen).await?.ok_or_else(removed)?;
+        let now = client.wait_past(id, seen).await?.ok_or_else(|| removed(session))?;
         if now.incarnation <= seen {
             return ended(&now);
         }
