@@ -81,6 +81,8 @@ enum Framing {
     Terminal,
     /// Reading a frame's head.
     Head(Head),
+    /// At the time that a frame of output begins with: what was read of it, and how many bytes of the frame are to come.
+    Time(Source, Vec<u8>, usize),
     /// In a frame: this many bytes are to come.
     Body(Kind, usize),
 }
@@ -95,8 +97,6 @@ enum Kind {
 /// Tells the times of lines from those of their further pieces.
 #[derive(Default)]
 struct Times {
-    /// What was read of the time of this frame, until all of it was.
-    reading: Option<Vec<u8>>,
     stdout: Line,
     stderr: Line,
 }
@@ -171,46 +171,32 @@ impl Frames {
                     *place = self.pending.get_u8();
                     head.filled += 1;
                     if head.filled == head.bytes.len() {
-                        self.framing = match begin(head.bytes) {
+                        self.framing = match begin(head.bytes, self.times.is_some()) {
                             Ok(framing) => framing,
                             Err(error) => return Some(Err(error)),
                         };
-                        if let Some(times) = &mut self.times {
-                            times.reading = matches!(self.framing, Framing::Body(Kind::Output(_), _)).then(Vec::new);
-                        }
+                    }
+                }
+                Framing::Time(source, read, left) => {
+                    let most = (*left).min(LONGEST_TIME - read.len()).min(self.pending.len());
+                    let space = self.pending.iter().take(most).position(|byte| *byte == b' ');
+                    let bytes = self.pending.split_to(space.map_or(most, |at| at + 1));
+                    read.extend_from_slice(&bytes);
+                    *left -= bytes.len();
+                    if space.is_none() && *left > 0 && read.len() < LONGEST_TIME {
+                        continue;
+                    }
+                    let (source, time, left) = (*source, std::mem::take(read), *left);
+                    let shown = self.times.as_mut().map(|times| times.shown(source, time)).unwrap_or_default();
+                    self.go_on(Kind::Output(source), left, &bytes);
+                    if !shown.is_empty() {
+                        return Some(Ok(LogChunk { source, bytes: shown }));
                     }
                 }
                 Framing::Body(kind, left) => {
-                    let mut length = self.pending.len().min(*left);
-                    let mut reading = self.times.as_mut().and_then(|times| times.reading.take());
-                    if let Some(read) = &reading {
-                        length = length.min(LONGEST_TIME.saturating_sub(read.len()));
-                        let space = self.pending.iter().take(length).position(|byte| *byte == b' ');
-                        length = space.map_or(length, |at| at + 1);
-                    }
-                    let mut bytes = self.pending.split_to(length);
-                    *left -= bytes.len();
-                    let (kind, over) = (*kind, *left == 0);
-                    if over {
-                        self.framing = Framing::Head(Head::default());
-                    }
-                    if let (Some(times), Kind::Output(source)) = (&mut self.times, kind) {
-                        let ends = bytes.ends_with(b"\n");
-                        if let Some(read) = &mut reading {
-                            read.extend_from_slice(&bytes);
-                            if !over && !bytes.ends_with(b" ") && read.len() < LONGEST_TIME {
-                                times.reading = reading;
-                                continue;
-                            }
-                            bytes = times.shown(source, std::mem::take(read));
-                        }
-                        if over {
-                            times.line(source).open = !ends;
-                        }
-                        if bytes.is_empty() {
-                            continue;
-                        }
-                    }
+                    let bytes = self.pending.split_to(self.pending.len().min(*left));
+                    let (kind, left) = (*kind, *left - bytes.len());
+                    self.go_on(kind, left, &bytes);
                     return Some(match kind {
                         Kind::Output(source) => Ok(LogChunk { source, bytes }),
                         Kind::Trouble => {
@@ -224,16 +210,24 @@ impl Frames {
         None
     }
 
+    /// After these bytes of a frame, of which so many are left.
+    fn go_on(&mut self, kind: Kind, left: usize, bytes: &[u8]) {
+        self.framing = body(kind, left);
+        if let (0, Some(times), Kind::Output(source)) = (left, &mut self.times, kind) {
+            times.line(source).open = !bytes.ends_with(b"\n");
+        }
+    }
+
     fn is_between_frames(&self) -> bool {
         match &self.framing {
             Framing::Terminal => true,
             Framing::Head(head) => head.filled == 0,
-            Framing::Body(..) => false,
+            Framing::Time(..) | Framing::Body(..) => false,
         }
     }
 }
 
-fn begin(head: [u8; 8]) -> io::Result<Framing> {
+fn begin(head: [u8; 8], timed: bool) -> io::Result<Framing> {
     let [kind, _, _, _, a, b, c, d] = head;
     let kind = match kind {
         0 | 1 => Kind::Output(Source::Stdout),
@@ -242,7 +236,15 @@ fn begin(head: [u8; 8]) -> io::Result<Framing> {
         _ => return Err(broken("a frame of an unknown kind")),
     };
     let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).map_err(|_| broken("a frame too long"))?;
-    Ok(if length == 0 { Framing::Head(Head::default()) } else { Framing::Body(kind, length) })
+    Ok(match kind {
+        Kind::Output(source) if timed && length > 0 => Framing::Time(source, Vec::new(), length),
+        kind => body(kind, length),
+    })
+}
+
+/// So many bytes of a frame are to come.
+fn body(kind: Kind, left: usize) -> Framing {
+    if left == 0 { Framing::Head(Head::default()) } else { Framing::Body(kind, left) }
 }
 
 fn broken(what: &str) -> io::Error {
@@ -352,9 +354,9 @@ mod tests {
 
     #[test]
     fn frames_of_another_kind_are_an_error_and_no_panic() {
-        assert!(matches!(begin([2, 0, 0, 0, 0, 0, 0, 5]), Ok(Framing::Body(Kind::Output(Source::Stderr), 5))));
-        assert!(matches!(begin([1, 0, 0, 0, 0, 0, 0, 0]), Ok(Framing::Head(_))));
-        assert!(matches!(begin([3, 0, 0, 0, 0, 0, 0, 1]), Ok(Framing::Body(Kind::Trouble, 1))));
-        assert!(begin([b'h', b'i', 0, 0, 0, 0, 0, 0]).is_err());
+        assert!(matches!(begin([2, 0, 0, 0, 0, 0, 0, 5], false), Ok(Framing::Body(Kind::Output(Source::Stderr), 5))));
+        assert!(matches!(begin([1, 0, 0, 0, 0, 0, 0, 0], false), Ok(Framing::Head(_))));
+        assert!(matches!(begin([3, 0, 0, 0, 0, 0, 0, 1], false), Ok(Framing::Body(Kind::Trouble, 1))));
+        assert!(begin([b'h', b'i', 0, 0, 0, 0, 0, 0], false).is_err());
     }
 }
