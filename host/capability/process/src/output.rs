@@ -21,12 +21,14 @@ pub(crate) struct Output {
     skip: u64,
     /// Whether the next byte of stdout, or of stderr, begins a line.
     fresh: [bool; 2],
+    /// Of the newest record that was read.
+    newest: Option<Timestamp>,
 }
 
 impl Output {
     pub(crate) fn open(dir: &Path, options: LogOptions) -> io::Result<Self> {
         let reader = Reader::open(dir)?;
-        let mut output = Self { reader, options, skip: 0, fresh: [true; 2] };
+        let mut output = Self { reader, options, skip: 0, fresh: [true; 2], newest: None };
         if let Some(lines) = options.tail {
             output.skip = output.lines()?.saturating_sub(lines);
         }
@@ -44,16 +46,40 @@ impl Output {
         let mut size = 0;
         while size < BATCH {
             let Some(record) = self.reader.read()? else { break };
-            if !self.in_time(&record) {
-                *self.fresh(source(record.stream)) = record.bytes.ends_with(b"\n");
-                continue;
+            for piece in [self.gap(&record), self.asked_for(record)].into_iter().flatten() {
+                let piece = self.timed(piece);
+                size += piece.bytes.len();
+                chunks.push(LogChunk { source: piece.source, bytes: Bytes::from(piece.bytes) });
             }
-            let Some(piece) = self.chosen(record).and_then(|piece| self.skipped(piece)) else { continue };
-            let piece = self.timed(piece);
-            size += piece.bytes.len();
-            chunks.push(LogChunk { source: piece.source, bytes: Bytes::from(piece.bytes) });
         }
         Ok(chunks)
+    }
+
+    /// What to give of a record.
+    fn asked_for(&mut self, record: Record) -> Option<Piece> {
+        self.newest = Some(Timestamp::from_millis(record.time));
+        if !self.in_time(&record) {
+            *self.fresh(source(record.stream)) = record.bytes.ends_with(b"\n");
+            return None;
+        }
+        self.chosen(record).and_then(|piece| self.skipped(piece))
+    }
+
+    /// Says that rotation was faster than the reader, if it was before this record. It has the time of the record before the
+    /// gap: whoever reads again from the time of this one counts what has that, and this is not said again.
+    fn gap(&self, record: &Record) -> Option<Piece> {
+        let ends = Timestamp::from_millis(record.time);
+        let begins = self.newest.unwrap_or(ends);
+        let asked = self.options.since.is_none_or(|since| ends >= since)
+            && self.options.until.is_none_or(|until| begins < until);
+        let missed = self.options.stderr && asked && record.missing > 0;
+        missed.then(|| {
+            let text = format!(
+                "[seawall: output is missing, rotation removed {} of the log's files unread]\n",
+                record.missing
+            );
+            Piece { source: Source::Stderr, time: begins, bytes: text.into_bytes() }
+        })
     }
 
     /// Lines in what is there now; the last counts without its end.
@@ -169,7 +195,10 @@ mod tests {
     }
 
     fn read(dir: &tempfile::TempDir, options: LogOptions) -> String {
-        let mut output = Output::open(dir.path(), options).unwrap();
+        text(&mut Output::open(dir.path(), options).unwrap())
+    }
+
+    fn text(output: &mut Output) -> String {
         let mut text = String::new();
         loop {
             let batch = output.batch().unwrap();
@@ -196,6 +225,35 @@ mod tests {
             (99, "one\ntwo\nthree\nfour\nfive"),
         ] {
             assert_eq!(read(&dir, LogOptions { tail: Some(lines), ..LogOptions::default() }), expected, "{lines}");
+        }
+    }
+
+    #[test]
+    fn whoever_fell_behind_the_rotation_is_told_where_output_is_missing() {
+        let at = |millis| Some(Timestamp::from_millis(millis));
+        let all = LogOptions { timestamps: true, ..LogOptions::default() };
+        for (options, told) in [
+            (all, true),
+            (LogOptions { since: at(2), ..all }, true),
+            (LogOptions { since: at(99), ..all }, false),
+            (LogOptions { until: at(2), ..all }, true),
+            (LogOptions { until: at(1), ..all }, false),
+            (LogOptions { stderr: false, ..all }, false),
+        ] {
+            let dir = log(&[(1, Stream::Stdout, "first\n")]);
+            let mut output = Output::open(dir.path(), options).unwrap();
+            let limits = Limits { max_size: Limits::MIN_SIZE, max_files: 1 };
+            let mut writer = Writer::open(dir.path(), limits).unwrap();
+            for time in 2..10 {
+                writer.write(time, Stream::Stdout, &[b"x".repeat(100_000).as_slice(), b"\n"].concat());
+            }
+            let text = text(&mut output);
+            let gap =
+                "1970-01-01T00:00:00.001Z [seawall: output is missing, rotation removed 6 of the log's files unread]\n";
+            let first =
+                if options.since.is_none() && options.until != at(1) { "1970-01-01T00:00:00.001Z first\n" } else { "" };
+            let begins = format!("{first}{}", if told { gap } else { "" });
+            assert!(text.starts_with(&begins) && text.contains("[seawall") == told, "{options:?}: {:.300}", text);
         }
     }
 

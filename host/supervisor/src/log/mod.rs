@@ -87,6 +87,8 @@ pub struct Record {
     pub stream: Stream,
     /// The bytes as they were written.
     pub bytes: Vec<u8>,
+    /// So many files of records before it were removed before their reader came to them.
+    pub missing: u64,
 }
 
 impl Record {

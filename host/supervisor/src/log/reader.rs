@@ -19,13 +19,21 @@ const BLOCK: usize = HEADER + CUT;
 pub struct Reader {
     dir: PathBuf,
     /// The first is being read. A file is let go when a later one is there and nothing more comes from it.
-    known: VecDeque<Arc<File>>,
+    known: VecDeque<Known>,
     newest: u64,
     /// Where in the first file the next record begins.
     position: u64,
     /// What was read of it, from `position` on.
     buffer: Vec<u8>,
     start: usize,
+}
+
+/// A file that is held.
+#[derive(Clone, Debug)]
+struct Known {
+    file: Arc<File>,
+    /// Files right before it that were removed before they were known.
+    missing: u64,
 }
 
 impl Reader {
@@ -37,6 +45,10 @@ impl Reader {
         let mut reader =
             Self { dir: dir.to_owned(), known: VecDeque::new(), newest: 0, position: 0, buffer: Vec::new(), start: 0 };
         reader.discover()?;
+        if let Some(oldest) = reader.known.front_mut() {
+            // What was removed before somebody read is not missed.
+            oldest.missing = 0;
+        }
         Ok(reader)
     }
 
@@ -118,7 +130,8 @@ impl Reader {
                 },
                 None => continue,
             };
-            let record = Record { time, stream, bytes };
+            let missing = self.known.front_mut().map_or(0, |known| std::mem::take(&mut known.missing));
+            let record = Record { time, stream, bytes, missing };
             self.start += HEADER + length;
             self.position += (HEADER + length) as u64;
             return Ok(Some(record));
@@ -128,7 +141,7 @@ impl Reader {
     }
 
     fn fill(&mut self) -> io::Result<bool> {
-        let Some(file) = self.known.front() else { return Ok(false) };
+        let Some(Known { file, .. }) = self.known.front() else { return Ok(false) };
         self.start = 0;
         self.buffer.resize(BLOCK, 0);
         let length = read_at(file, &mut self.buffer, self.position)?;
@@ -138,7 +151,7 @@ impl Reader {
 
     /// The bytes of the record that begins here, if all of them are there.
     fn alone(&self, length: usize) -> io::Result<Option<Vec<u8>>> {
-        let Some(file) = self.known.front() else { return Ok(None) };
+        let Some(Known { file, .. }) = self.known.front() else { return Ok(None) };
         let mut body = vec![0; length];
         let read = read_at(file, &mut body, self.position + HEADER as u64)?;
         Ok((read == length).then_some(body))
@@ -160,7 +173,8 @@ impl Reader {
         for number in numbers.into_iter().filter(|number| *number > seen) {
             match plain::open(&self.dir.join(file_name(number))) {
                 Ok(file) => {
-                    self.known.push_back(Arc::new(file));
+                    let missing = number.saturating_sub(self.newest).saturating_sub(1);
+                    self.known.push_back(Known { file: Arc::new(file), missing });
                     self.newest = number;
                 }
                 // Rotated away in between.
@@ -234,7 +248,10 @@ mod tests {
         reader.skip_to_end().unwrap();
         assert_eq!(all(&mut reader), []);
         writer.write(3, Stream::Stdout, b"true\n");
-        assert_eq!(all(&mut reader), [Record { time: 3, stream: Stream::Stdout, bytes: b"true\n".to_vec() }]);
+        assert_eq!(
+            all(&mut reader),
+            [Record { time: 3, stream: Stream::Stdout, bytes: b"true\n".to_vec(), missing: 0 }]
+        );
         assert!(all(&mut empty).len() > 1);
     }
 
@@ -254,18 +271,26 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_fell_behind_goes_on_with_the_oldest_there_is() {
+    fn a_reader_that_fell_behind_goes_on_with_the_oldest_there_is_and_tells_what_it_missed() {
         let dir = tempfile::tempdir().unwrap();
         let limits = Limits { max_size: Limits::MIN_SIZE, max_files: 1 };
         let mut writer = Writer::open(dir.path(), limits).unwrap();
+        let mut empty = Reader::open(dir.path()).unwrap();
         writer.write(1, Stream::Stdout, b"first");
         let mut reader = Reader::open(dir.path()).unwrap();
         for time in 2..20 {
             writer.write(time, Stream::Stdout, &[b'x'; MAX_RECORD]);
         }
-        let times: Vec<_> = all(&mut reader).into_iter().map(|record| record.time).collect();
-        assert_eq!(times.first(), Some(&1), "a file that is open stays readable");
-        assert_eq!(times.last(), Some(&19));
+        let newest = files(dir.path()).unwrap().pop().unwrap();
+        let read = all(&mut reader);
+        assert_eq!(read.first().map(|record| record.time), Some(1), "a file that is open stays readable");
+        assert_eq!(read.last().map(|record| record.time), Some(19));
+        let missed = |records: &[Record]| -> Vec<_> {
+            records.iter().map(|record| record.missing).filter(|missing| *missing > 0).collect()
+        };
+        assert_eq!(missed(&read), [newest - 2]);
+        assert_eq!(missed(&all(&mut empty)), [newest - 1]);
+        assert_eq!(missed(&all(&mut Reader::open(dir.path()).unwrap())), [], "it misses nothing who comes later");
     }
 
     #[test]
@@ -292,7 +317,7 @@ mod tests {
         assert_eq!(all(&mut reader).len(), 1);
         Writer::open(dir.path(), Limits::default()).unwrap().write(3, Stream::Stderr, b"later");
         let rest = all(&mut reader);
-        assert_eq!(rest, [Record { time: 3, stream: Stream::Stderr, bytes: b"later".to_vec() }]);
+        assert_eq!(rest, [Record { time: 3, stream: Stream::Stderr, bytes: b"later".to_vec(), missing: 0 }]);
     }
 
     #[test]

@@ -66,13 +66,13 @@ fn a_line_of_ten_megabytes_of_any_bytes_comes_from_a_container_as_it_was_written
 
 const LINES: u32 = 200_000;
 
-/// What a follower reads that did not read while all of it was rotated away again and again.
-fn fell_behind(home: &Home, on: &[&str]) -> Result<String> {
+/// What a follower reads that did not read while all of it was rotated away again and again, and what it is told.
+fn fell_behind(home: &Home, on: &[&str]) -> Result<(String, String)> {
     let script = format!("awk 'BEGIN {{ for (i = 1; i <= {LINES}; i++) printf \"%0127d\\n\", i }}'");
     let script = format!("echo first; read go; {script}; echo last");
     let small = ["--log-opt", "max-size=128k", "--log-opt", "max-file=2", "--stdin", "--name", "rotated"];
     run(home, &[on, &small, &["--", "sh", "-c", &script]].concat())?;
-    let mut follower = home.command(["logs", "-f", "rotated"]).stdout(Stdio::piped()).spawn()?;
+    let mut follower = home.command(["logs", "-f", "rotated"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut out = follower.stdout.take().context("its output")?;
     let mut first = [0; 6];
     out.read_exact(&mut first)?;
@@ -81,9 +81,10 @@ fn fell_behind(home: &Home, on: &[&str]) -> Result<String> {
     until_state(home, "rotated", "stopped")?;
     let mut rest = String::new();
     out.read_to_string(&mut rest)?;
-    ensure!(follower.wait()?.success(), "the follower failed");
+    let ended = follower.wait_with_output()?;
+    ensure!(ended.status.success(), "the follower failed");
     assert_eq!(home.ok(&["logs", "--tail", "2", "rotated"])?, end(), "whoever comes later has the end");
-    Ok(rest)
+    Ok((rest, String::from_utf8(ended.stderr)?))
 }
 
 fn end() -> String {
@@ -91,10 +92,11 @@ fn end() -> String {
 }
 
 #[test]
-fn a_follower_that_fell_behind_the_rotation_of_a_process_reads_its_end() -> Result<()> {
+fn a_follower_that_fell_behind_the_rotation_of_a_process_reads_its_end_and_is_told() -> Result<()> {
     let home = home("")?;
     let _daemon = home.serve(true)?;
-    let read = fell_behind(&home, &PROCESS)?;
+    let (read, told) = fell_behind(&home, &PROCESS)?;
+    ensure!(told.contains("output is missing, rotation removed"), "it is told {told:?}");
     ensure!(read.ends_with(&end()), "it ends with {:?}", read.get(read.len().saturating_sub(300)..));
     let whole = |line: &&str| line.len() == 127;
     let numbers: Vec<u32> = read.lines().filter(whole).filter_map(|line| line.parse().ok()).collect();
