@@ -28,7 +28,7 @@ impl Process {
         }
         let log = LogOptions { follow: true, stdout: options.stdout, stderr: options.stderr, ..LogOptions::default() };
         // Before anything can be given: what comes of it is seen.
-        let output = follow::open_at_end(run.dir.clone(), log).await;
+        let output = follow::open_at_end(run.dir.clone(), log, &self.inner.readers).await;
         let output = output.map_err(|error| {
             Error::unavailable(format!("the log of session {} cannot be read: {error}", key.session))
         })?;

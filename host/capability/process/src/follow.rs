@@ -1,6 +1,6 @@
 //! The stream of a process's output, and waiting for more of it.
 //!
-//! Nothing runs between two pieces: the stream reads when it is asked, on the blocking pool, and waits for the kernel to
+//! Nothing runs between two pieces: the stream reads when it is asked, by a thread of those that read, and waits for the kernel to
 //! say that the log or the run directory changed. It looks by itself now and then all the same, since the death of a
 //! supervisor changes no file, and a user may have no watch left.
 
@@ -14,18 +14,14 @@ use seawall_backend::{LogChunk, LogStream};
 use seawall_model::{LogOptions, Timestamp};
 use seawall_supervisor::{RunDir, lock};
 use tokio::net::unix::pipe;
-use tokio::sync::Semaphore;
 
 use crate::output::Output;
+use crate::readers::Readers;
 
 /// How long to wait for the kernel before looking oneself.
 const LOOK: Duration = Duration::from_secs(2);
 /// The same where the kernel has no watch to give.
 const LOOK_UNWATCHED: Duration = Duration::from_millis(250);
-
-/// Those who follow the same log are all told at once that there is more of it. Each that reads takes a thread, and a thread
-/// takes more memory than a follower.
-static READERS: Semaphore = Semaphore::const_new(4);
 
 struct Follow {
     dir: RunDir,
@@ -35,19 +31,20 @@ struct Follow {
     ready: VecDeque<LogChunk>,
     watch: Option<pipe::Receiver>,
     failed: bool,
+    readers: Readers,
 }
 
 /// The output of the process of this run directory.
-pub(crate) async fn open(dir: RunDir, options: LogOptions) -> io::Result<LogStream> {
-    begin(dir, options, false).await
+pub(crate) async fn open(dir: RunDir, options: LogOptions, readers: &Readers) -> io::Result<LogStream> {
+    begin(dir, options, readers, false).await
 }
 
 /// What it writes from now on. It may begin in the middle of a line.
-pub(crate) async fn open_at_end(dir: RunDir, options: LogOptions) -> io::Result<LogStream> {
-    begin(dir, options, true).await
+pub(crate) async fn open_at_end(dir: RunDir, options: LogOptions, readers: &Readers) -> io::Result<LogStream> {
+    begin(dir, options, readers, true).await
 }
 
-async fn begin(dir: RunDir, options: LogOptions, at_end: bool) -> io::Result<LogStream> {
+async fn begin(dir: RunDir, options: LogOptions, readers: &Readers, at_end: bool) -> io::Result<LogStream> {
     // Watching before reading: what is written in between is told.
     let watch = if options.follow { watch(&dir) } else { None };
     let log = dir.log();
@@ -58,8 +55,9 @@ async fn begin(dir: RunDir, options: LogOptions, at_end: bool) -> io::Result<Log
         }
         Ok(output)
     };
-    let output = blocking(open).await?;
-    let follow = Follow { dir, options, output: Some(output), ready: VecDeque::new(), watch, failed: false };
+    let output = readers.read(open).await?;
+    let readers = readers.clone();
+    let follow = Follow { dir, options, output: Some(output), ready: VecDeque::new(), watch, failed: false, readers };
     Ok(Box::pin(stream::unfold(follow, |mut follow| async move {
         if follow.failed {
             return None;
@@ -97,12 +95,12 @@ impl Follow {
             return Err(io::Error::other("the log is being read by a call that was cut off"));
         };
         let (dir, until) = (self.dir.clone(), self.options.until);
-        let (output, batch, over) = blocking(move || {
+        let read = move || {
             let over = until.is_some_and(|until| Timestamp::now() >= until) || is_over(&dir)?;
             let batch = output.batch()?;
             Ok((output, batch, over))
-        })
-        .await?;
+        };
+        let (output, batch, over) = self.readers.read(read).await?;
         self.output = Some(output);
         self.ready.extend(batch);
         Ok(over)
@@ -140,9 +138,4 @@ fn watch(dir: &RunDir) -> Option<pipe::Receiver> {
     inotify::add_watch(&watch, dir.path(), changes).ok()?;
     // Read from like a pipe, which is all that the type is used for.
     pipe::Receiver::from_owned_fd_unchecked(watch).ok()
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    let _turn = READERS.acquire().await.map_err(io::Error::other)?;
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

@@ -26,6 +26,7 @@ mod output;
 mod pause;
 mod process;
 mod program;
+mod readers;
 mod runs;
 mod stats;
 mod tree;

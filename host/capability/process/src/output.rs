@@ -52,6 +52,7 @@ impl Output {
                 chunks.push(LogChunk { source: piece.source, bytes: Bytes::from(piece.bytes) });
             }
         }
+        self.reader.forget();
         Ok(chunks)
     }
 

@@ -21,6 +21,7 @@ use crate::cgroups::Machine;
 use crate::check::Granted;
 use crate::client::{self, Refused};
 use crate::pause::is_frozen;
+use crate::readers::Readers;
 use crate::runs::{self, Phase, Run};
 use crate::{HostInfo, ProcessGrant, Program, follow};
 
@@ -70,7 +71,7 @@ pub enum SetupError {
 /// Processes of one backend. Cheap to clone; keeps nothing between calls.
 #[derive(Clone, Debug)]
 pub struct Process {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
@@ -78,6 +79,7 @@ pub(crate) struct Inner {
     pub(crate) scope: Scope,
     pub(crate) granted: Granted,
     machine: Machine,
+    pub(crate) readers: Readers,
 }
 
 impl Process {
@@ -94,7 +96,7 @@ impl Process {
         let scope = Scope { runs: absolute(&scope.runs)?, supervisor: absolute(&scope.supervisor)?, ..scope };
         runs::prepare(&scope, granted.root())
             .map_err(|source| SetupError::Runs { path: scope.runs.clone(), source })?;
-        Ok(Self { inner: Arc::new(Inner { scope, granted, machine: Machine::detect() }) })
+        Ok(Self { inner: Arc::new(Inner { scope, granted, machine: Machine::detect(), readers: Readers::default() }) })
     }
 
     /// What this machine is and can enforce.
@@ -302,7 +304,7 @@ impl Process {
     /// `NotFound`.
     pub async fn logs(&self, key: &Key, options: &LogOptions) -> Result<LogStream, Error> {
         let run = self.run(key).await?;
-        follow::open(run.dir.clone(), *options)
+        follow::open(run.dir.clone(), *options, &self.inner.readers)
             .await
             .map_err(|error| Error::unavailable(format!("the log of session {} cannot be read: {error}", key.session)))
     }

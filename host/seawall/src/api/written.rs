@@ -18,7 +18,7 @@ use tokio_util::sync::{CancellationToken, PollSemaphore, WaitForCancellationFutu
 use super::frame::{self, Frame};
 use crate::problem::{Kind, Problem};
 
-/// No more is added to a piece of so many bytes.
+/// The most bytes of a piece.
 const PIECE: usize = 8 << 10;
 
 /// How a log is written.
@@ -39,6 +39,8 @@ pub(super) struct Broken(String);
 pub(super) struct Written {
     /// `None`: it gives no more.
     logs: Option<LogStream>,
+    /// What of its newest chunk did not fit into a piece.
+    rest: Option<LogChunk>,
     drained: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Why it broke off.
     broken: Option<Problem>,
@@ -52,6 +54,7 @@ impl Written {
     pub(super) fn new(logs: LogStream, form: Form, drain: CancellationToken) -> Self {
         Self {
             logs: Some(logs),
+            rest: None,
             drained: Box::pin(drain.cancelled_owned()),
             broken: None,
             form,
@@ -63,6 +66,9 @@ impl Written {
 
     /// The next of it, until there is no more.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<LogChunk>> {
+        if let Some(rest) = self.rest.take() {
+            return Poll::Ready(Some(rest));
+        }
         let Some(logs) = &mut self.logs else { return Poll::Ready(None) };
         let problem = if self.drained.as_mut().poll(cx).is_ready() {
             Some(Problem::new(Kind::ShuttingDown, "the daemon is shutting down; the session goes on"))
@@ -97,9 +103,12 @@ impl Stream for Written {
         let this = self.get_mut();
         let Some(room) = ready!(this.room.poll_acquire(cx)) else { return Poll::Ready(None) };
         let mut piece = Piece::default();
-        while piece.bytes.len() < PIECE {
+        while piece.has_room() {
             match this.poll_chunk(cx) {
-                Poll::Ready(Some(chunk)) => piece.add(&chunk, this.form),
+                Poll::Ready(Some(mut chunk)) => {
+                    piece.add(&mut chunk, this.form);
+                    this.rest = Some(chunk).filter(|rest| !rest.bytes.is_empty());
+                }
                 Poll::Ready(None) if piece.bytes.is_empty() => return Poll::Ready(this.last_word()),
                 Poll::Pending if piece.bytes.is_empty() => return Poll::Pending,
                 _ => break,
@@ -130,20 +139,28 @@ struct Piece {
 }
 
 impl Piece {
-    fn add(&mut self, chunk: &LogChunk, form: Form) {
-        let LogChunk { source, bytes } = chunk;
-        let goes_on = self.frame.filter(|(of, _)| of == source);
-        let (_, start) = *self.frame.insert(goes_on.unwrap_or((*source, self.bytes.len())));
-        if let Form::Framed = form {
-            if goes_on.is_none() {
-                self.bytes.extend_from_slice(&[0; frame::HEADER]);
-            }
-            let length = (self.bytes.len() + bytes.len()).saturating_sub(start + frame::HEADER);
-            if let Some(header) = self.bytes.get_mut(start..start + frame::HEADER) {
-                header.copy_from_slice(&frame::header(*source, length));
-            }
+    /// For a frame of a byte.
+    fn has_room(&self) -> bool {
+        self.bytes.len() + frame::HEADER < PIECE
+    }
+
+    /// Takes off a chunk as much as there is room for.
+    fn add(&mut self, chunk: &mut LogChunk, form: Form) {
+        // Grown by itself it would come to twice as much.
+        self.bytes.reserve_exact(PIECE.saturating_sub(self.bytes.len()));
+        let source = chunk.source;
+        let goes_on = self.frame.filter(|(of, _)| *of == source);
+        let (_, start) = *self.frame.insert(goes_on.unwrap_or((source, self.bytes.len())));
+        if let (Form::Framed, None) = (form, goes_on) {
+            self.bytes.extend_from_slice(&[0; frame::HEADER]);
         }
-        self.bytes.extend_from_slice(bytes);
+        let room = PIECE.saturating_sub(self.bytes.len());
+        self.bytes.extend_from_slice(&chunk.bytes.split_to(room.min(chunk.bytes.len())));
+        if let Form::Framed = form
+            && let Some((header, bytes)) = self.bytes.get_mut(start..).and_then(|frame| frame.split_first_chunk_mut())
+        {
+            *header = frame::header(source, bytes.len());
+        }
     }
 }
 
@@ -185,16 +202,17 @@ mod tests {
     async fn all_of_it_comes_in_bounded_pieces_before_what_it_ends_with() {
         let lines = (0..10_000).map(|_| chunk(Source::Stdout, b"a line\n"));
         let broken = Err(std::io::Error::other("the engine went away"));
-        let log = stream::iter(lines.chain([broken]).collect::<Vec<_>>());
+        let long = chunk(Source::Stdout, &[b'x'; 3 * PIECE]);
+        let log = stream::iter(lines.chain([long, broken]).collect::<Vec<_>>());
         let written = Written::new(Box::pin(log), Form::Framed, CancellationToken::new());
         let pieces: Vec<Vec<u8>> = written.map(|piece| piece.unwrap().to_vec()).collect().await;
-        assert!(pieces.iter().all(|piece| piece.len() < 2 * PIECE), "{:?}", pieces.iter().map(Vec::len).max());
+        assert!(pieces.iter().all(|piece| piece.len() <= PIECE), "{:?}", pieces.iter().map(Vec::len).max());
         let mut frames = frames(&pieces.concat());
         let Some(Frame::Error(problem)) = frames.pop() else { panic!("{:?}", frames.last()) };
         assert!(problem.detail.contains("the engine went away"), "{}", problem.detail);
         assert_eq!(frames.len(), pieces.len() - 1);
         let length = |frame: &Frame| if let Frame::Stdout(bytes) = frame { bytes.len() } else { 0 };
-        assert_eq!(frames.iter().map(length).sum::<usize>(), 10_000 * b"a line\n".len());
+        assert_eq!(frames.iter().map(length).sum::<usize>(), 10_000 * b"a line\n".len() + 3 * PIECE);
     }
 
     #[tokio::test]

@@ -28,8 +28,8 @@ const HEADER: usize = 16;
 const VERSION: u8 = 1;
 /// A record holds at most this many bytes.
 pub const MAX_RECORD: usize = 64 << 10;
-/// No more are written to one: a record waits in memory for as long as its reader does.
-const CUT: usize = 8 << 10;
+/// No more are written to one, so that it has 8 KiB with its header: a record waits in memory for as long as its reader does.
+const CUT: usize = (8 << 10) - HEADER;
 
 /// Bounds on a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

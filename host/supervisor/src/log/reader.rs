@@ -157,8 +157,9 @@ impl Reader {
         Ok((read == length).then_some(body))
     }
 
-    /// Whoever waits for more keeps no room for it.
-    fn forget(&mut self) {
+    /// Keeps nothing of what was read ahead. Whoever waits, for more of it or for somebody to take what there is, needs no room
+    /// for that.
+    pub fn forget(&mut self) {
         self.buffer = Vec::new();
         self.start = 0;
     }
