@@ -1,6 +1,6 @@
 //! The journal of events: ids that only grow, read page by page. What it forgets is decided in `pruning`.
 
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::{Connection, Row};
 use seawall_model::Timestamp;
 
 use crate::{Error, Event, EventFilter};
@@ -21,13 +21,14 @@ pub struct EventPage {
     pub missed: u64,
 }
 
-/// Adds an event and gives it its id.
-pub(crate) fn add(event: &Event, connection: &Connection) -> Result<Event, Error> {
+/// Adds an event with this id.
+pub(crate) fn add(event: &Event, id: u64, connection: &Connection) -> Result<Event, Error> {
     let mut insert = connection.prepare_cached(
-        "INSERT INTO events (at, kind, session, name, backend, incarnation, message, trace, actor) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO events (id, at, kind, session, name, backend, incarnation, message, trace, actor) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
-    let id = insert.insert((
+    insert.execute((
+        int(id),
         int(event.at.as_millis()),
         &event.kind,
         event.session.as_ref().map(|id| id.as_str()),
@@ -38,14 +39,20 @@ pub(crate) fn add(event: &Event, connection: &Connection) -> Result<Event, Error
         event.trace_id.map(|id| id.to_string()),
         &event.actor,
     ))?;
-    Ok(Event { id: id.unsigned_abs(), ..event.clone() })
+    Ok(Event { id, ..event.clone() })
 }
 
 /// The id of the newest event that was ever added; 0 if none was.
 pub(crate) fn last(connection: &Connection) -> Result<u64, rusqlite::Error> {
-    let last = "SELECT seq FROM sqlite_sequence WHERE name = 'events'";
-    let last: Option<i64> = connection.query_row(last, (), |row| row.get(0)).optional()?;
-    Ok(last.unwrap_or(0).unsigned_abs())
+    let last = "SELECT max(coalesce((SELECT max(id) FROM events), 0), \
+                coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'event'), 0))";
+    connection.query_row(last, (), |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
+}
+
+/// Keeps the id of the newest event, for when there is none left that has it.
+pub(crate) fn keep_last(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let mut keep = connection.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES ('event', ?1)")?;
+    keep.execute([last(connection)?.to_string()]).map(drop)
 }
 
 /// Up to `limit` events after `after` that are meant, oldest first.

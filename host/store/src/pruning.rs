@@ -11,7 +11,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use seawall_model::Timestamp;
 
-use crate::journal::int;
+use crate::journal::{self, int};
 use crate::{JournalConfig, once};
 
 /// With a write after this time, old events go.
@@ -45,11 +45,14 @@ impl Pruning {
     /// Forgets what is beyond the bounds.
     pub(crate) fn prune(&mut self, connection: &Connection) -> Result<(), rusqlite::Error> {
         let now = Timestamp::now();
+        let transaction = connection.unchecked_transaction()?;
+        journal::keep_last(connection)?;
         let age = u64::try_from(self.config.age.as_millis()).unwrap_or(u64::MAX);
         let mut old = connection.prepare_cached("DELETE FROM events WHERE at < ?1")?;
         old.execute([int(now.as_millis().saturating_sub(age))])?;
         share(self.config.events, connection)?;
         once::prune(now, connection)?;
+        transaction.commit()?;
         self.added = 0;
         self.last = Some(now);
         Ok(())

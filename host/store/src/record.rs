@@ -144,7 +144,7 @@ pub enum Write {
     InsertSession(Box<SessionRecord>),
     /// A session that is there, as it is now.
     UpdateSession(Box<SessionRecord>),
-    /// Forget a session and its intents.
+    /// Forget a session and its intent.
     DeleteSession(SessionId),
     /// About to act. Replaces an open intent of the same session.
     PutIntent(Intent),

@@ -17,12 +17,18 @@ pub(crate) enum Row {
     InsertSession(SessionRow),
     UpdateSession(SessionRow),
     DeleteSession(SessionId),
-    PutIntent { session: SessionId, intent: String },
-    SettleIntent(SessionId),
+    /// `None`: it is settled.
+    Intent {
+        session: SessionId,
+        intent: Option<String>,
+    },
     PutOnce(Once),
     ForgetOnce(String),
     PutToken(Token),
-    UseToken { id: String, at: Timestamp },
+    UseToken {
+        id: String,
+        at: Timestamp,
+    },
     DeleteToken(String),
     Event(Event),
 }
@@ -36,6 +42,8 @@ pub(crate) struct SessionRow {
     pub(crate) spec: String,
     pub(crate) status: String,
     pub(crate) handle: Option<Vec<u8>>,
+    /// What becomes of its intent; `None`: nothing.
+    pub(crate) intent: Option<Option<String>>,
 }
 
 /// What the column `status` holds.
@@ -67,17 +75,34 @@ struct Status {
     reason: Option<String>,
 }
 
+/// Turns writes into rows. An intent that comes with its session's record is written with it, in one statement.
+pub(crate) fn encode_all(writes: Vec<Write>) -> Result<Vec<Row>, Error> {
+    let mut rows = Vec::with_capacity(writes.len());
+    for write in writes {
+        let row = encode(write)?;
+        match (rows.last_mut(), row) {
+            (Some(Row::InsertSession(record) | Row::UpdateSession(record)), Row::Intent { session, intent })
+                if record.id == session =>
+            {
+                record.intent = Some(intent)
+            }
+            (_, row) => rows.push(row),
+        }
+    }
+    Ok(rows)
+}
+
 /// Turns a write into a row.
-pub(crate) fn encode(write: Write) -> Result<Row, Error> {
+fn encode(write: Write) -> Result<Row, Error> {
     Ok(match write {
         Write::InsertSession(record) => Row::InsertSession(session_row(*record)?),
         Write::UpdateSession(record) => Row::UpdateSession(session_row(*record)?),
         Write::DeleteSession(id) => Row::DeleteSession(id),
         Write::PutIntent(intent) => {
             let text = json(&intent, || format!("intent of session {}", intent.session))?;
-            Row::PutIntent { session: intent.session, intent: text }
+            Row::Intent { session: intent.session, intent: Some(text) }
         }
-        Write::SettleIntent(id) => Row::SettleIntent(id),
+        Write::SettleIntent(session) => Row::Intent { session, intent: None },
         Write::PutOnce(once) => Row::PutOnce(once),
         Write::ForgetOnce(key) => Row::ForgetOnce(key),
         Write::PutToken(token) => Row::PutToken(token),
@@ -115,6 +140,7 @@ fn session_row(record: SessionRecord) -> Result<SessionRow, Error> {
         spec,
         status,
         handle: record.handle,
+        intent: None,
     })
 }
 
@@ -124,10 +150,8 @@ fn json<T: Serialize>(value: &T, what: impl FnOnce() -> String) -> Result<String
 
 /// Everything that the control loop begins with.
 pub(crate) fn snapshot(connection: &Connection) -> Result<Snapshot, Error> {
-    let mut sessions = connection.prepare_cached(
-        "SELECT id, name, spec, status, handle, intent FROM sessions LEFT JOIN intents ON session = id \
-         ORDER BY sessions.rowid",
-    )?;
+    let mut sessions =
+        connection.prepare_cached("SELECT id, name, spec, status, handle, intent FROM sessions ORDER BY rowid")?;
     let mut rows = sessions.query(())?;
     let mut snapshot = Snapshot::default();
     while let Some(row) = rows.next()? {

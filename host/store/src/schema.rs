@@ -13,11 +13,12 @@ use crate::lock::{self, Lock};
 use crate::{OpenError, StoreConfig};
 
 /// In the order in which they are applied. A released migration is never edited.
-const MIGRATIONS: [(i64, &str); 4] = [
+const MIGRATIONS: [(i64, &str); 5] = [
     (1, include_str!("../migrations/0001_first.sql")),
     (2, include_str!("../migrations/0002_trace.sql")),
     (3, include_str!("../migrations/0003_requests.sql")),
     (4, include_str!("../migrations/0004_tokens.sql")),
+    (5, include_str!("../migrations/0005_fewer_pages.sql")),
 ];
 /// Where sqlx, with which the schema was brought up to date before, kept its version.
 const EARLIER: &str = "_sqlx_migrations";
@@ -56,7 +57,6 @@ impl Database {
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(BUSY)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        connection.execute_batch("PRAGMA foreign_keys = ON")?;
         Ok(connection)
     }
 

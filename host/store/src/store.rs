@@ -154,7 +154,7 @@ impl Store {
     /// [`Error::NameTaken`], [`Error::IdTaken`] and [`Error::NoSuchSession`] concern this call alone.
     /// [`Error::Full`] and [`Error::Database`] may concern all that were to be committed together.
     pub async fn write(&self, writes: Vec<Write>) -> Result<(), Error> {
-        let rows = writes.into_iter().map(rows::encode).collect::<Result<Vec<_>, _>>()?;
+        let rows = rows::encode_all(writes)?;
         if rows.is_empty() {
             return Ok(());
         }

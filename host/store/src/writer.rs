@@ -25,7 +25,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rusqlite::ffi::{SQLITE_CONSTRAINT_FOREIGNKEY, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
+use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
 use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::spawn_blocking;
@@ -248,21 +248,26 @@ impl Writer {
                 commit.unstage();
             }
         }
+        let counters = Arc::clone(&self.counters);
         let connection = match self.begin() {
             Ok(connection) => connection,
             Err(error) => return Err(Failure::Before(error.into())),
         };
+        let mut last = counters.last_event.load(Ordering::Acquire);
         let mut outcomes = Vec::with_capacity(group.len());
         for job in group {
             let outcome = match guard {
-                Guard::Each => guarded(&job.work, connection),
-                Guard::None => match batch(&job.work, connection) {
+                Guard::Each => guarded(&job.work, last, connection),
+                Guard::None => match batch(&job.work, last, connection) {
                     Err(Refusal::Store(error)) => Err(error),
                     outcome => Ok(outcome),
                 },
             };
             match outcome {
-                Ok(outcome) => outcomes.push(outcome),
+                Ok(outcome) => {
+                    last += outcome.as_ref().map_or(0, Vec::len) as u64;
+                    outcomes.push(outcome);
+                }
                 Err(error) => {
                     abandon(connection);
                     return Err(Failure::Before(error));
@@ -271,11 +276,11 @@ impl Writer {
         }
         if let Err(error) = run("COMMIT", connection) {
             abandon(connection);
-            self.counters.failed_commits.fetch_add(1, Ordering::Relaxed);
+            counters.failed_commits.fetch_add(1, Ordering::Relaxed);
             return Err(Failure::InCommit(error.into()));
         }
-        self.counters.commits.fetch_add(1, Ordering::Relaxed);
-        self.counters.batches.fetch_add(group.len() as u64, Ordering::Relaxed);
+        counters.commits.fetch_add(1, Ordering::Relaxed);
+        counters.batches.fetch_add(group.len() as u64, Ordering::Relaxed);
         Ok(outcomes)
     }
 
@@ -292,6 +297,8 @@ impl Writer {
         }
         let connection = self.database.writer()?;
         run(BEGIN, &connection)?;
+        // What SQLite said was not written, and a disk that fails has written after all.
+        self.counters.last_event.fetch_max(journal::last(&connection)?, Ordering::AcqRel);
         Ok(self.connection.insert(connection))
     }
 }
@@ -330,9 +337,9 @@ fn run(statement: &str, connection: &Connection) -> Result<(), rusqlite::Error> 
 }
 
 /// One caller's batch, within its savepoint. The outer error is the transaction's, the inner one the batch's.
-fn guarded(work: &Work, connection: &Connection) -> Result<Result<Vec<Event>, Refusal>, Error> {
+fn guarded(work: &Work, last: u64, connection: &Connection) -> Result<Result<Vec<Event>, Refusal>, Error> {
     run("SAVEPOINT batch", connection)?;
-    let outcome = batch(work, connection);
+    let outcome = batch(work, last, connection);
     if outcome.is_err() {
         let undone = run("ROLLBACK TO batch", connection);
         if let (Err(_), Err(Refusal::Store(cause))) = (undone, &outcome) {
@@ -344,10 +351,11 @@ fn guarded(work: &Work, connection: &Connection) -> Result<Result<Vec<Event>, Re
     Ok(outcome)
 }
 
-/// One caller's batch. A commit on a state map that is refused has written nothing.
-fn batch(work: &Work, connection: &Connection) -> Result<Vec<Event>, Refusal> {
+/// One caller's batch; `last` is the id of the newest event before it. A commit on a state map that is refused has written
+/// nothing.
+fn batch(work: &Work, last: u64, connection: &Connection) -> Result<Vec<Event>, Refusal> {
     match work {
-        Work::Rows(rows) => Ok(write_rows(rows, connection)?),
+        Work::Rows(rows) => Ok(write_rows(rows, last, connection)?),
         Work::State(commit) => {
             let totals = commit.check().map_err(Refusal::State)?;
             write_state(commit, totals.version, connection).map_err(Error::from)?;
@@ -358,52 +366,54 @@ fn batch(work: &Work, connection: &Connection) -> Result<Vec<Event>, Refusal> {
     }
 }
 
-fn write_rows(rows: &[Row], connection: &Connection) -> Result<Vec<Event>, Error> {
+fn write_rows(rows: &[Row], last: u64, connection: &Connection) -> Result<Vec<Event>, Error> {
     let mut events = Vec::new();
     for row in rows {
         match row {
-            Row::InsertSession(session) => {
-                let insert =
-                    "INSERT INTO sessions (name, backend, spec, status, handle, id) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-                write_session(insert, session, connection)?;
-            }
+            Row::InsertSession(session) => drop(write_session(INSERT, session, connection)?),
             Row::UpdateSession(session) => {
-                let update =
-                    "UPDATE sessions SET name = ?1, backend = ?2, spec = ?3, status = ?4, handle = ?5 WHERE id = ?6";
-                if write_session(update, session, connection)? == 0 {
+                if write_session(UPDATE, session, connection)? == 0 && write_session(RENAME, session, connection)? == 0
+                {
                     return Err(Error::NoSuchSession(session.id.clone()));
                 }
             }
             Row::DeleteSession(id) => {
                 connection.prepare_cached("DELETE FROM sessions WHERE id = ?1")?.execute([id.as_str()])?;
             }
-            Row::PutIntent { session, intent } => {
-                let put = "INSERT INTO intents (session, intent) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET intent = ?2";
-                let put = connection.prepare_cached(put)?.execute((session.as_str(), intent));
-                put.map_err(|error| match violated(&error) {
-                    Some(SQLITE_CONSTRAINT_FOREIGNKEY) => Error::NoSuchSession(session.clone()),
-                    _ => error.into(),
-                })?;
-            }
-            Row::SettleIntent(id) => {
-                connection.prepare_cached("DELETE FROM intents WHERE session = ?1")?.execute([id.as_str()])?;
+            Row::Intent { session, intent } => {
+                let mut write = connection.prepare_cached("UPDATE sessions SET intent = ?1 WHERE id = ?2")?;
+                if write.execute((intent, session.as_str()))? == 0 && intent.is_some() {
+                    return Err(Error::NoSuchSession(session.clone()));
+                }
             }
             Row::PutOnce(once) => once::put(once, connection)?,
             Row::ForgetOnce(key) => once::forget(key, connection)?,
             Row::PutToken(token) => tokens::put(token, connection)?,
             Row::UseToken { id, at } => tokens::used(id, *at, connection)?,
             Row::DeleteToken(id) => tokens::delete(id, connection)?,
-            Row::Event(event) => events.push(journal::add(event, connection)?),
+            Row::Event(event) => {
+                let id = last + events.len() as u64 + 1;
+                events.push(journal::add(event, id, connection)?);
+            }
         }
     }
     Ok(events)
 }
 
-/// Runs an insert or update of a session. Gives the number of rows.
+const INSERT: &str = "INSERT INTO sessions (id, name, backend, spec, status, handle, intent) \
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, iif(?7, ?8, NULL))";
+/// Of a session that has its name already: the index of names stays as it is.
+const UPDATE: &str = "UPDATE sessions SET backend = ?3, spec = ?4, status = ?5, handle = ?6, \
+                      intent = iif(?7, ?8, intent) WHERE id = ?1 AND name = ?2";
+const RENAME: &str = "UPDATE sessions SET name = ?2, backend = ?3, spec = ?4, status = ?5, handle = ?6, \
+                      intent = iif(?7, ?8, intent) WHERE id = ?1";
+
+/// Runs one of these. Gives the number of rows.
 fn write_session(statement: &str, session: &SessionRow, connection: &Connection) -> Result<usize, Error> {
-    let SessionRow { id, name, backend, spec, status, handle } = session;
+    let SessionRow { id, name, backend, spec, status, handle, intent } = session;
     let mut write = connection.prepare_cached(statement)?;
-    let done = write.execute((name.as_str(), backend.as_str(), spec, status, handle, id.as_str()));
+    let (changes, intent) = (intent.is_some(), intent.as_ref().and_then(Option::as_ref));
+    let done = write.execute((id.as_str(), name.as_str(), backend.as_str(), spec, status, handle, changes, intent));
     match done {
         Ok(rows) => Ok(rows),
         Err(error) if matches!(violated(&error), Some(SQLITE_CONSTRAINT_UNIQUE | SQLITE_CONSTRAINT_PRIMARYKEY)) => {

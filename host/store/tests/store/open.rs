@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use seawall_store::{OpenError, Store, Write};
+use seawall_store::{Act, OpenError, Store, Write};
 
-use crate::common::{event, session};
+use crate::common::{event, intent, session};
 
 /// The database as another tool has it.
 fn raw(dir: &Path) -> rusqlite::Connection {
@@ -101,8 +101,37 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     raw(dir.path()).execute_batch("PRAGMA user_version = 9").unwrap();
     let before = fs::read(dir.path().join("seawall.db")).unwrap();
     let refused = Store::open(dir.path()).await.unwrap_err();
-    assert!(matches!(refused, OpenError::NewerSchema { found: 9, known: 4, .. }), "{refused:?}");
+    assert!(matches!(refused, OpenError::NewerSchema { found: 9, known: 5, .. }), "{refused:?}");
     assert!(fs::read(dir.path().join("seawall.db")).unwrap() == before, "it was not changed");
+}
+
+/// In the order in which they were applied.
+const MIGRATIONS: [&str; 4] = [
+    include_str!("../../migrations/0001_first.sql"),
+    include_str!("../../migrations/0002_trace.sql"),
+    include_str!("../../migrations/0003_requests.sql"),
+    include_str!("../../migrations/0004_tokens.sql"),
+];
+
+/// Turns the database into what it was after so many migrations, with what it has.
+fn make_older(dir: &Path, version: usize) {
+    fs::create_dir(dir.join("older")).unwrap();
+    let older = raw(&dir.join("older"));
+    for migration in &MIGRATIONS[..version] {
+        older.execute_batch(migration).unwrap();
+    }
+    older.execute_batch(&format!("PRAGMA user_version = {version}")).unwrap();
+    older.execute("ATTACH ?1 AS now", [dir.join("seawall.db").to_str().unwrap()]).unwrap();
+    let copy = "INSERT INTO meta SELECT * FROM now.meta WHERE key = 'store';
+                INSERT INTO sessions SELECT id, name, backend, spec, status, handle FROM now.sessions;
+                INSERT INTO intents SELECT id, intent FROM now.sessions WHERE intent IS NOT NULL;
+                INSERT INTO events (id, at, kind, session, name, backend, incarnation, message)
+                    SELECT id, at, kind, session, name, backend, incarnation, message FROM now.events;
+                DETACH now";
+    older.execute_batch(copy).unwrap();
+    drop(older);
+    fs::rename(dir.join("older/seawall.db"), dir.join("seawall.db")).unwrap();
+    fs::remove_dir(dir.join("older")).unwrap();
 }
 
 #[tokio::test]
@@ -110,21 +139,34 @@ async fn a_database_of_an_older_schema_is_brought_up_to_date_and_keeps_what_it_h
     // Where the version was kept before it was in `user_version`.
     let earlier = "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY); \
                    INSERT INTO _sqlx_migrations VALUES (1); PRAGMA user_version = 0";
-    for version in ["PRAGMA user_version = 1", earlier] {
+    for (version, change) in [(1, ""), (1, earlier), (2, ""), (3, ""), (4, "")] {
         let dir = filled().await;
-        let older = "ALTER TABLE events DROP COLUMN trace; ALTER TABLE events DROP COLUMN actor; \
-                     DROP TABLE idempotency; DROP TABLE tokens";
-        raw(dir.path()).execute_batch(&format!("{older}; {version}")).unwrap();
         let store = Store::open(dir.path()).await.unwrap();
-        assert_eq!(store.load().await.unwrap().sessions.len(), 200);
+        let web = session("web");
+        let writes = vec![
+            Write::InsertSession(Box::new(web.clone())),
+            Write::PutIntent(intent(&web, Act::Remove)),
+            Write::Event(event("kept")),
+            Write::Event(event("pruned")),
+        ];
+        store.write(writes).await.unwrap();
+        let before = store.load().await.unwrap();
+        store.close().await;
+        make_older(dir.path(), version);
+        raw(dir.path()).execute_batch(&format!("DELETE FROM events WHERE message = 'pruned'; {change}")).unwrap();
+
+        let store = Store::open(dir.path()).await.unwrap();
+        assert_eq!(store.load().await.unwrap(), before, "{version}");
         let event = event("it was brought up to date");
         store.write(vec![Write::Event(event.clone())]).await.unwrap();
-        let kept = &store.events(None, 10).await.unwrap()[0];
-        assert_eq!((&kept.trace_id, &kept.actor), (&event.trace_id, &event.actor));
+        let kept = store.events(None, 10).await.unwrap();
+        let ids: Vec<_> = kept.iter().map(|event| (event.id, event.message.as_str())).collect();
+        assert_eq!(ids, [(1, "kept"), (3, "it was brought up to date")], "no id is used again");
+        assert_eq!((&kept[1].trace_id, &kept[1].actor), (&event.trace_id, &event.actor));
         store.close().await;
         Store::open(dir.path()).await.unwrap().close().await;
         let now = raw(dir.path()).query_row("PRAGMA user_version", (), |row| row.get::<_, i64>(0));
-        assert_eq!(now, Ok(4), "{version}");
+        assert_eq!(now, Ok(5), "{version}");
     }
 }
 
