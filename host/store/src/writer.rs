@@ -401,7 +401,7 @@ fn write_rows(rows: &[Row], last: u64, connection: &Connection) -> Result<Vec<Ev
 }
 
 const INSERT: &str = "INSERT INTO sessions (id, name, backend, spec, status, handle, intent) \
-                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, iif(?7, ?8, NULL))";
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?8)";
 /// Of a session that has its name already: the index of names stays as it is.
 const UPDATE: &str = "UPDATE sessions SET backend = ?3, spec = ?4, status = ?5, handle = ?6, \
                       intent = iif(?7, ?8, intent) WHERE id = ?1 AND name = ?2";
