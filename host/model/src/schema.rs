@@ -101,7 +101,7 @@ impl PartialSchema for RestartPolicy {
     fn schema() -> RefOr<Schema> {
         let text =
             text("What happens when a session ends by itself: `never`, `on-failure`, `on-failure:5` or `always`.");
-        text.pattern(Some("^(never|no|on-failure(:[1-9][0-9]{0,8})?|always)$")).examples(["on-failure:5"]).into()
+        text.pattern(Some("^(never|no|on-failure(:[1-9][0-9]{0,9})?|always)$")).examples(["on-failure:5"]).into()
     }
 }
 
