@@ -49,6 +49,11 @@ pub async fn scope<T>(cause: impl Into<Cause>, work: impl Future<Output = T>) ->
     TRACE.scope(cause.into(), work).await
 }
 
+/// Does `work`, which waits for nothing, within a trace.
+pub fn within<T>(cause: impl Into<Cause>, work: impl FnOnce() -> T) -> T {
+    TRACE.sync_scope(cause.into(), work)
+}
+
 /// The trace that this is done within, if any.
 pub fn current() -> Option<TraceId> {
     TRACE.try_with(|cause| cause.id).ok()

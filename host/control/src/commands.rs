@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seawall_backend::breaker::BreakerState;
-use seawall_backend::{ExecutionBackend as _, Interface, trace};
+use seawall_backend::{ExecutionBackend as _, Interface};
 use seawall_model::{
     BackendName, Desired, Health, HealthCheck, InvalidName, InvalidSpec, ProbeCheck, Problem, Session, SessionId,
     SessionName, SessionSpec, SessionState, Signal,
@@ -93,8 +93,7 @@ impl Control {
     /// `Store`: then none was changed.
     pub async fn stop_all(&self, grace: Option<Duration>) -> Result<Vec<SessionId>, ControlError> {
         let core = Arc::clone(&self.core);
-        let stop = caller::handed_on(async move { core.stop_all(grace).await });
-        join(self.core.tasks.spawn(command(stop))).await
+        caller::to_its_end(async move { core.stop_all(grace).await }, &self.core.tasks).await
     }
 
     /// Wants a session to be gone, workload and record. [`Control::wait`] then ends with `NoSuchSession`. One that is
@@ -126,22 +125,7 @@ impl Control {
         F: Future<Output = Result<T, ControlError>> + Send + 'static,
     {
         self.core.open()?;
-        let request = caller::handed_on(request(Arc::clone(&self.core)));
-        join(self.core.tasks.spawn(command(request))).await
-    }
-}
-
-/// What a request has the control plane do, as a part of the request.
-fn command<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
-    trace::piece(trace::cause_or_new(), || tracing::debug_span!("command"), work)
-}
-
-async fn join<T>(task: tokio::task::JoinHandle<Result<T, ControlError>>) -> Result<T, ControlError> {
-    match task.await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // Only a runtime that ends cancels a request.
-        Err(_) => Err(ControlError::ShuttingDown),
+        caller::to_its_end(request(Arc::clone(&self.core)), &self.core.tasks).await
     }
 }
 

@@ -77,9 +77,11 @@ impl Core {
         }
         for event in events {
             self.counts.count(&event);
-            let session = event.session.as_ref().map(tracing::field::display);
-            let backend = event.backend.as_ref().map(tracing::field::display);
-            tracing::info!(kind = event.kind, session, backend, actor = event.actor, "{}", event.message);
+            caller::log_later(move || {
+                let session = event.session.as_ref().map(tracing::field::display);
+                let backend = event.backend.as_ref().map(tracing::field::display);
+                tracing::info!(kind = event.kind, session, backend, actor = event.actor, "{}", event.message);
+            });
         }
         Ok(())
     }

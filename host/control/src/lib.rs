@@ -77,7 +77,7 @@ mod why;
 mod worker;
 
 pub use backends::BackendChange;
-pub use caller::{acting, expecting};
+pub use caller::{acting, answering, expecting, log_later};
 pub use config::{Backoff, CheckConfig, ControlConfig};
 pub use control::Control;
 pub use counts::EventCount;

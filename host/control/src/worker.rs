@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 
 use crate::backend::{Backend, call};
 use crate::backends::not_configured;
+use crate::caller;
 use crate::change::Change;
 use crate::core::Core;
 use crate::draft::{Context, key};
@@ -28,7 +29,7 @@ use crate::turns::Turn;
 /// How often a worker asks whether its backend can be used again, or its readers are gone, should nobody wake it.
 const AWAIT_BACKEND: Duration = Duration::from_secs(5);
 
-/// Sees to it that a session's work is done: wakes its worker, or starts one.
+/// Sees to it that a session's work is done: wakes its worker, or starts one as soon as whoever asked has the answer.
 pub(crate) fn kick(core: &Arc<Core>, entry: &Arc<Entry>) {
     let Some(backend) = core.backends.get(&entry.backend) else { return };
     let start = entry.with(|cell| {
@@ -38,8 +39,10 @@ pub(crate) fn kick(core: &Arc<Core>, entry: &Arc<Entry>) {
     });
     if start {
         let (core, entry) = (Arc::clone(core), Arc::clone(entry));
-        let span = tracing::info_span!(parent: None, "worker", session = %entry.id, backend = %backend.name);
-        core.tasks.clone().spawn(async move { Worker { core, entry, backend }.run().await }.instrument(span));
+        caller::after_the_answer(move || {
+            let span = tracing::info_span!(parent: None, "worker", session = %entry.id, backend = %backend.name);
+            core.tasks.clone().spawn(async move { Worker { core, entry, backend }.run().await }.instrument(span));
+        });
     } else {
         entry.work.notify_one();
     }

@@ -32,14 +32,17 @@ impl Pruning {
         Self { config, added: 0, last: None }
     }
 
-    /// Counts events, and prunes when enough came or enough time went by.
-    pub(crate) fn after(&mut self, events: u64, connection: &Connection) -> Result<(), rusqlite::Error> {
-        let now = Timestamp::now();
+    /// Counts events that came.
+    pub(crate) fn count(&mut self, events: u64) {
         self.added = self.added.saturating_add(events);
+    }
+
+    /// Whether enough came, or enough time went by.
+    pub(crate) fn is_due(&self) -> bool {
+        let now = Timestamp::now();
         let many = self.added >= (self.config.events / 10).clamp(1, 256);
         // A clock that was set back must not put pruning off for as long.
-        let long = self.last.is_none_or(|last| now < last || now.since(last) >= PRUNE_EVERY);
-        if many || long { self.prune(connection) } else { Ok(()) }
+        many || self.last.is_none_or(|last| now < last || now.since(last) >= PRUNE_EVERY)
     }
 
     /// Forgets what is beyond the bounds.
@@ -48,7 +51,11 @@ impl Pruning {
         let transaction = connection.unchecked_transaction()?;
         journal::keep_last(connection)?;
         let age = u64::try_from(self.config.age.as_millis()).unwrap_or(u64::MAX);
-        let mut old = connection.prepare_cached("DELETE FROM events WHERE at < ?1")?;
+        // From the oldest on, and no further than to the first that is not too old: it costs what is forgotten.
+        let mut old = connection.prepare_cached(
+            "DELETE FROM events WHERE id < coalesce((SELECT id FROM events WHERE at >= ?1 ORDER BY id LIMIT 1), \
+             (SELECT max(id) + 1 FROM events))",
+        )?;
         old.execute([int(now.as_millis().saturating_sub(age))])?;
         share(self.config.events, connection)?;
         once::prune(now, connection)?;
@@ -60,6 +67,11 @@ impl Pruning {
 }
 
 fn share(most: u64, connection: &Connection) -> Result<(), rusqlite::Error> {
+    let mut ids = connection.prepare_cached("SELECT coalesce(max(id) - min(id) + 1, 0) FROM events")?;
+    // As many as there can be: who has spoken how often need not be counted.
+    if ids.query_row((), |row| row.get::<_, i64>(0))?.unsigned_abs() <= most {
+        return Ok(());
+    }
     let mut voices = connection
         .prepare_cached("SELECT count(*) FROM events GROUP BY session, CASE WHEN session IS NULL THEN backend END")?;
     let voices = voices.query_map((), |row| row.get::<_, i64>(0))?;

@@ -107,24 +107,31 @@ impl Store {
         let counters = Arc::new(Counters::default());
         counters.last_event.store(last, Ordering::Release);
         let (events, _) = broadcast::channel(BROADCAST);
-        let (submit, jobs) = Submit::new();
         let closing = CancellationToken::new();
+        let (weak, pruning) = (events.downgrade(), Pruning::new(config.journal));
+        let writer = Writer {
+            database: database.clone(),
+            connection: Some(connection),
+            events,
+            counters: Arc::clone(&counters),
+            pruning,
+            _lock: Arc::clone(&lock),
+        };
+        let (submit, writing) = Submit::new(writer, closing.clone());
         let tasks = TaskTracker::new();
         let inner = Inner {
             directory: dir.to_owned(),
             id,
             submit,
-            reader: Reader::new(database.clone(), closing.clone()),
+            reader: Reader::new(database, closing.clone()),
             states: Mutex::default(),
-            events: events.downgrade(),
-            counters: Arc::clone(&counters),
-            closing: closing.clone(),
+            events: weak,
+            counters,
+            closing,
             tasks: tasks.clone(),
-            lock: SyncMutex::new(Some(Arc::clone(&lock))),
+            lock: SyncMutex::new(Some(lock)),
         };
-        let pruning = Pruning::new(config.journal);
-        let writer = Writer { database, connection: Some(connection), events, counters, pruning, lock };
-        tasks.spawn(writer.run(jobs, closing));
+        tasks.spawn(writing);
         Ok(Self(Arc::new(inner)))
     }
 

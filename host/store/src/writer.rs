@@ -1,9 +1,10 @@
-//! The one task that writes.
+//! The one connection that writes, and who may use it.
 //!
-//! It owns the connection that writes. In come batches, on a bounded queue; out go answers, and events to subscribers in
-//! the order of commits. All that is queued is committed as one transaction, so that callers share the price of one
-//! fsync; one that is refused fails alone. The task ends when the store is closed or dropped, after it has written what
-//! was queued.
+//! In come batches; out go answers, and events to subscribers in the order of commits. A caller who finds that nobody
+//! writes and nobody waits writes himself, in the thread he is in: what one caller waits for is his commit and no change
+//! of threads. Whoever comes meanwhile queues, and a task commits all that is queued as one transaction, so that callers
+//! share the price of one fsync; one that is refused fails alone. The task ends when the store is closed or dropped, after
+//! it has written what was queued, and takes the connection with it.
 //!
 //! ```text
 //!   BEGIN IMMEDIATE
@@ -22,13 +23,15 @@
 //! transaction of its own, so that the one that does not fit does not take the others with it. After a failed COMMIT
 //! nothing is tried again: the caller must hear of it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
 use rusqlite::{Connection, OptionalExtension as _};
-use tokio::sync::{broadcast, mpsc, oneshot};
-use tokio::task::spawn_blocking;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{Mutex, OwnedMutexGuard, broadcast, mpsc, oneshot};
+use tokio::task::{block_in_place, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use crate::journal::{self, int};
@@ -76,55 +79,147 @@ impl From<Error> for Refusal {
     }
 }
 
+/// Where the writer is: with nobody, with whoever holds the lock, or no more.
+type Seat = Arc<Mutex<Option<Writer>>>;
+
 /// The way to the writer.
 #[derive(Clone, Debug)]
-pub(crate) struct Submit(mpsc::Sender<Job>);
+pub(crate) struct Submit {
+    jobs: mpsc::Sender<Job>,
+    seat: Seat,
+}
 
 impl Submit {
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Job>) {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        (Self(sender), receiver)
+    /// Also gives the task that writes what is queued, until `closing`.
+    pub(crate) fn new(writer: Writer, closing: CancellationToken) -> (Self, impl Future<Output = ()> + use<>) {
+        let (sender, jobs) = mpsc::channel(QUEUE);
+        let seat = Arc::new(Mutex::new(Some(writer)));
+        (Self { jobs: sender, seat: Arc::clone(&seat) }, run(seat, jobs, closing))
     }
 
     /// Batches that wait for the writer.
     pub(crate) fn queued(&self) -> usize {
-        self.0.max_capacity() - self.0.capacity()
+        self.jobs.max_capacity() - self.jobs.capacity()
     }
 
     /// Whether there is a writer.
     pub(crate) fn is_open(&self) -> bool {
-        !self.0.is_closed()
+        !self.jobs.is_closed()
     }
 
     /// Has the writer prune. If its queue is full, it prunes anyway before long.
     pub(crate) fn prune(&self) {
         // Nobody waits for the answer.
         let (answer, _) = oneshot::channel();
-        drop(self.0.try_send(Job { work: Work::Prune, answer }));
+        drop(self.jobs.try_send(Job { work: Work::Prune, answer }));
     }
 
     /// Waits until the rows are durable or have failed. A caller that goes away after they were queued leaves them
     /// queued.
     pub(crate) async fn write(&self, rows: Vec<Row>) -> Result<(), Error> {
-        self.submit(Work::Rows(rows)).await.map_err(|refusal| match refusal {
+        let (answer, answered) = oneshot::channel();
+        let job = Job { work: Work::Rows(rows), answer };
+        match self.at_leisure() {
+            Some(mut writer) => {
+                block_in_place(|| attempt(&mut writer, |writer| writer.write(vec![job])));
+                if writer.as_ref().is_some_and(|writer| writer.pruning.is_due()) {
+                    self.prune();
+                }
+            }
+            None => self.queue(job).await?,
+        }
+        self::answer(answered).await.map_err(|refusal| match refusal {
             Refusal::Store(error) => error,
             Refusal::State(error) => Error::Database(error.to_string().into()),
         })
     }
 
-    /// The same with a commit on a state map.
+    /// The same with a commit on a state map. It is a plugin's, whose call can be given up while it waits: it is always
+    /// queued.
     pub(crate) async fn commit(&self, commit: Commit) -> Result<(), StateError> {
-        self.submit(Work::State(commit)).await.map_err(|refusal| match refusal {
+        let (answer, answered) = oneshot::channel();
+        let queued = self.queue(Job { work: Work::State(commit), answer }).await;
+        queued.map_err(|error| StateError::Unavailable(error.to_string()))?;
+        self::answer(answered).await.map_err(|refusal| match refusal {
             Refusal::Store(error) => StateError::Unavailable(error.to_string()),
             Refusal::State(error) => error,
         })
     }
 
-    async fn submit(&self, work: Work) -> Result<(), Refusal> {
-        let (answer, answered) = oneshot::channel();
-        self.0.send(Job { work, answer }).await.map_err(|_| Error::Closed)?;
-        // Nobody answers if the writer panicked, or if the runtime ends.
-        answered.await.unwrap_or_else(|_| Err(Error::Database("the writer was cut off".into()).into()))
+    async fn queue(&self, job: Job) -> Result<(), Error> {
+        self.jobs.send(job).await.map_err(|_| Error::Closed)
+    }
+
+    /// The writer, if nobody writes or waits to, and if this thread may block.
+    fn at_leisure(&self) -> Option<OwnedMutexGuard<Option<Writer>>> {
+        if self.queued() > 0 || !may_block() {
+            return None;
+        }
+        Arc::clone(&self.seat).try_lock_owned().ok().filter(|seat| seat.is_some())
+    }
+}
+
+async fn answer(answered: oneshot::Receiver<Result<(), Refusal>>) -> Result<(), Refusal> {
+    // Nobody answers if the writer panicked, or if the runtime ends.
+    answered.await.unwrap_or_else(|_| Err(Error::Database("the writer was cut off".into()).into()))
+}
+
+/// Whether other tasks go on while this one blocks its thread.
+fn may_block() -> bool {
+    Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
+}
+
+/// Writes what is queued, until `closing` and all of it is written.
+async fn run(seat: Seat, mut jobs: mpsc::Receiver<Job>, closing: CancellationToken) {
+    let mut group = Vec::new();
+    loop {
+        // All arms are cancel-safe: nothing is taken from the queue by a `recv_many` that did not finish.
+        let taken = tokio::select! {
+            biased;
+            () = closing.cancelled(), if !jobs.is_closed() => {
+                jobs.close();
+                continue;
+            }
+            taken = jobs.recv_many(&mut group, GROUP) => taken,
+        };
+        if taken == 0 {
+            break;
+        }
+        let mut writer = Arc::clone(&seat).lock_owned().await;
+        // More may have come while somebody wrote.
+        while group.len() < GROUP
+            && let Ok(job) = jobs.try_recv()
+        {
+            group.push(job);
+        }
+        let group = std::mem::take(&mut group);
+        let asked = group.iter().any(|job| matches!(job.work, Work::Prune));
+        let write = move || {
+            attempt(&mut writer, |writer| {
+                writer.write(group);
+                if asked || writer.pruning.is_due() {
+                    writer.prune();
+                }
+            });
+        };
+        match may_block() {
+            true => block_in_place(write),
+            // It fails if the runtime ends. Then who waits for an answer hears of it.
+            false => drop(spawn_blocking(write).await),
+        }
+    }
+    if let Some(writer) = seat.lock().await.take() {
+        schema::close(writer.connection).await;
+    }
+}
+
+/// Has the writer work. After a panic, who waits for an answer hears that it was cut off.
+fn attempt(writer: &mut Option<Writer>, work: impl FnOnce(&mut Writer)) {
+    let Some(writer) = writer else { return };
+    if catch_unwind(AssertUnwindSafe(|| work(writer))).is_err() {
+        tracing::error!("a write was cut off; the database is opened anew");
+        writer.connection = None;
+        writer.pruning = Pruning::new(writer.database.config().journal);
     }
 }
 
@@ -137,7 +232,7 @@ pub(crate) struct Counters {
     pub(crate) last_event: AtomicU64,
 }
 
-/// The task's own.
+/// What writes, in one thread at a time.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) database: Database,
@@ -147,48 +242,13 @@ pub(crate) struct Writer {
     pub(crate) counters: Arc<Counters>,
     pub(crate) pruning: Pruning,
     /// Held until the last write is done.
-    pub(crate) lock: Arc<Lock>,
+    pub(crate) _lock: Arc<Lock>,
 }
 
 impl Writer {
-    pub(crate) async fn run(mut self, mut jobs: mpsc::Receiver<Job>, closing: CancellationToken) {
-        let mut group = Vec::new();
-        loop {
-            // All arms are cancel-safe: nothing is taken from the queue by a `recv_many` that did not finish.
-            let taken = tokio::select! {
-                biased;
-                () = closing.cancelled(), if !jobs.is_closed() => {
-                    jobs.close();
-                    continue;
-                }
-                taken = jobs.recv_many(&mut group, GROUP) => taken,
-            };
-            if taken == 0 {
-                break;
-            }
-            let group = std::mem::take(&mut group);
-            let (database, lock) = (self.database.clone(), Arc::clone(&self.lock));
-            let (events, counters) = (self.events.clone(), Arc::clone(&self.counters));
-            let written = spawn_blocking(move || {
-                self.write(group);
-                self
-            });
-            match written.await {
-                Ok(writer) => self = writer,
-                Err(error) => {
-                    tracing::error!(%error, "a write was cut off; the database is opened anew");
-                    let pruning = Pruning::new(database.config().journal);
-                    self = Self { database, connection: None, events, counters, pruning, lock };
-                }
-            }
-        }
-        schema::close(self.connection).await;
-    }
-
     /// Commits a group and answers everybody in it.
     fn write(&mut self, group: Vec<Job>) {
         let mut added = 0;
-        let asked = group.iter().any(|job| matches!(job.work, Work::Prune));
         let mut outcome = self.commit(&group, Guard::None);
         if group.len() > 1 && matches!(outcome, Err(Failure::Before(_))) {
             // Somebody was refused, or the transaction was lost before its end: find out whose fault it was.
@@ -208,14 +268,14 @@ impl Writer {
                 }
             }
         }
-        if let Some(connection) = &self.connection {
-            let pruned = match asked {
-                true => self.pruning.prune(connection),
-                false => self.pruning.after(added, connection),
-            };
-            if let Err(error) = pruned {
-                tracing::warn!(%error, "old events could not be pruned; this is tried again");
-            }
+        self.pruning.count(added);
+    }
+
+    fn prune(&mut self) {
+        if let Some(connection) = &self.connection
+            && let Err(error) = self.pruning.prune(connection)
+        {
+            tracing::warn!(%error, "old events could not be pruned; this is tried again");
         }
     }
 
@@ -274,7 +334,7 @@ impl Writer {
                 }
             }
         }
-        if let Err(error) = run("COMMIT", connection) {
+        if let Err(error) = execute("COMMIT", connection) {
             abandon(connection);
             counters.failed_commits.fetch_add(1, Ordering::Relaxed);
             return Err(Failure::InCommit(error.into()));
@@ -287,7 +347,7 @@ impl Writer {
     /// Begins a transaction; on a new connection if the old one cannot.
     fn begin(&mut self) -> Result<&Connection, rusqlite::Error> {
         if let Some(connection) = self.connection.take() {
-            match run(BEGIN, &connection) {
+            match execute(BEGIN, &connection) {
                 Ok(()) => return Ok(self.connection.insert(connection)),
                 Err(error) => {
                     tracing::warn!(%error, "the database is opened anew");
@@ -296,7 +356,7 @@ impl Writer {
             }
         }
         let connection = self.database.writer()?;
-        run(BEGIN, &connection)?;
+        execute(BEGIN, &connection)?;
         // What SQLite said was not written, and a disk that fails has written after all.
         self.counters.last_event.fetch_max(journal::last(&connection)?, Ordering::AcqRel);
         Ok(self.connection.insert(connection))
@@ -328,26 +388,26 @@ fn refuse(group: Vec<Job>, error: &Error) {
 
 /// Ends a transaction that SQLite may have ended by itself, so that an error here says nothing.
 fn abandon(connection: &Connection) {
-    drop(run("ROLLBACK", connection));
+    drop(execute("ROLLBACK", connection));
 }
 
 /// Runs a statement without parameters.
-fn run(statement: &str, connection: &Connection) -> Result<(), rusqlite::Error> {
+fn execute(statement: &str, connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.prepare_cached(statement)?.execute(()).map(drop)
 }
 
 /// One caller's batch, within its savepoint. The outer error is the transaction's, the inner one the batch's.
 fn guarded(work: &Work, last: u64, connection: &Connection) -> Result<Result<Vec<Event>, Refusal>, Error> {
-    run("SAVEPOINT batch", connection)?;
+    execute("SAVEPOINT batch", connection)?;
     let outcome = batch(work, last, connection);
     if outcome.is_err() {
-        let undone = run("ROLLBACK TO batch", connection);
+        let undone = execute("ROLLBACK TO batch", connection);
         if let (Err(_), Err(Refusal::Store(cause))) = (undone, &outcome) {
             // The savepoint is gone, and with it the transaction.
             return Err(cause.clone());
         }
     }
-    run("RELEASE batch", connection)?;
+    execute("RELEASE batch", connection)?;
     Ok(outcome)
 }
 

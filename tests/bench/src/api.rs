@@ -1,11 +1,14 @@
-//! The API on its socket, beside the same server with empty handlers, and beside a bare SQLite commit on the same disk.
+//! The API on its socket, beside the same server with empty handlers, and beside SQLite commits on the same disk: bare, and
+//! by a handler of that server.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use rusqlite::Connection;
+use seawall::empty::First;
 use seawall_testing::daemon::Home;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -26,11 +29,18 @@ pub(crate) fn measure(report: &mut Report) -> Result<()> {
 
     let (_, list) = Client::new(&home.socket())?.send("GET", "/v1/sessions", "")?;
     let (_, created) = Client::new(&home.socket())?.send("POST", "/v1/sessions", &spec())?;
-    let empty = Empty::serve(&home, list.into(), created.clone().into())?;
+    let (list, created): (Bytes, Bytes) = (list.into(), created.into());
+    let empty = Empty::serve(home.dir().join("empty.sock"), list.clone(), created.clone(), None)?;
     lists(report, &home, &empty).context("lists")?;
-    creates(report, &home, &empty, created.len()).context("creations, one after the other")?;
+
+    let commits = Handled::open(home.dir(), created.len())?;
+    let socket = home.dir().join("commit.sock");
+    let committing = Empty::serve(socket, list, created.clone(), Some(commits.handler()))?;
+    creates(report, &home, &empty, &committing, created.len()).context("creations, one after the other")?;
     crowds(report, &home, &empty, created.len()).context("creations at one time")?;
     empty.end();
+    committing.end();
+    commits.end()?;
     daemon.terminate()?;
     Ok(())
 }
@@ -61,43 +71,55 @@ fn lists(report: &mut Report, home: &Home, empty: &Empty) -> Result<()> {
 }
 
 /// One client. A session runs before the next is asked for, so that each commit is measured alone.
-fn creates(report: &mut Report, home: &Home, empty: &Empty, length: usize) -> Result<()> {
-    let database = Database::open(home.dir())?;
+fn creates(report: &mut Report, home: &Home, empty: &Empty, committing: &Empty, length: usize) -> Result<()> {
+    let database = Database::open(&home.dir().join("commits.db"), length)?;
     let (mut ours, mut theirs, mut commits, mut both) = <(Times, Times, Times, Times)>::default();
     let (mut daemon, mut nothing) = (Client::new(&home.socket())?, Client::new(&empty.socket)?);
     for _ in 0..CREATES {
-        let (took, made) = post(&mut daemon)?;
-        ours.push(took);
-        let id = part(&made, "/id").as_str().context("a session without an id")?;
-        let (status, _) = daemon.send("GET", &format!("/v1/sessions/{id}/wait?for=running"), "")?;
-        ensure!(status == 200, "the session {id} does not come to run");
-        let (handler, _) = post(&mut nothing)?;
-        let commit = database.commit(length)?;
-        theirs.push(handler);
+        ours.push(create(&mut daemon)?);
+        let (answered, _) = post(&mut nothing)?;
+        let commit = database.commit()?;
+        theirs.push(answered);
         commits.push(commit);
-        both.push(handler + commit);
+        both.push(answered + commit);
     }
     let what = "POST /v1/sessions on mock";
     report.compare(what, &ours, ("an empty handler and one durable SQLite commit", &both), 1.0);
-    report.compare(&format!("{what}, alone"), &ours, ("one durable SQLite commit", &commits), 1.0);
     note(report, what, &[("Seawall", &ours), ("empty", &theirs), ("SQLite commit", &commits)]);
+
+    let (mut ours, mut handled) = <(Times, Times)>::default();
+    let mut handler = Client::new(&committing.socket)?;
+    for _ in 0..CREATES {
+        ours.push(create(&mut daemon)?);
+        handled.push(post(&mut handler)?.0);
+    }
+    report.beside(what, &ours, ("a handler that commits, to a log that grows no more", &handled));
     Ok(())
+}
+
+/// Until it was answered; returns when the session runs.
+fn create(daemon: &mut Client) -> Result<Duration> {
+    let (took, made) = post(daemon)?;
+    let id = part(&made, "/id").as_str().context("a session without an id")?;
+    let (status, _) = daemon.send("GET", &format!("/v1/sessions/{id}/wait?for=running"), "")?;
+    ensure!(status == 200, "the session {id} does not come to run");
+    Ok(took)
 }
 
 /// Several clients at a time, who share commits.
 fn crowds(report: &mut Report, home: &Home, empty: &Empty, length: usize) -> Result<()> {
     let (ours, slow) = crowd(&home.socket())?;
     let (theirs, idle) = crowd(&empty.socket)?;
-    let database = Database::open(home.dir())?;
+    let database = Database::open(&home.dir().join("commits.db"), length)?;
     let mut commits = Times::default();
     for _ in 0..CREATES {
-        commits.push(database.commit(length)?);
+        commits.push(database.commit()?);
     }
     let what = format!("POST /v1/sessions on mock, {CLIENTS} clients");
     report.rate(&what, ours, ("durable SQLite commits, one after the other", commits.per_second()), 1.0);
     note(report, &what, &[("Seawall", &slow), ("empty", &idle)]);
     report.note(format!("{what}: {ours:.0} calls a second, {theirs:.0} of an empty handler"));
-    until_running(home, SESSIONS + 1 + CREATES + CLIENTS * EACH)
+    until_running(home, SESSIONS + 1 + 2 * CREATES + CLIENTS * EACH)
 }
 
 /// Calls a second, and how long each took.
@@ -140,19 +162,19 @@ fn note(report: &mut Report, what: &str, all: &[(&str, &Times)]) {
 
 /// The same server with empty handlers, on as many threads as a daemon has.
 struct Empty {
-    socket: std::path::PathBuf,
+    socket: PathBuf,
     end: CancellationToken,
     threads: Runtime,
 }
 
 impl Empty {
-    fn serve(home: &Home, list: Bytes, created: Bytes) -> Result<Self> {
+    fn serve(socket: PathBuf, list: Bytes, created: Bytes, first: Option<First>) -> Result<Self> {
         let config = seawall_runtime::RuntimeConfig::default();
         let threads = config.executor().build().context("start tokio")?;
-        let (socket, end) = (home.dir().join("empty.sock"), CancellationToken::new());
+        let end = CancellationToken::new();
         let serving = {
             let (socket, end) = (socket.clone(), end.clone());
-            async move { seawall::empty::serve(&socket, list, created, end).await }
+            async move { seawall::empty::serve(&socket, list, created, first, end).await }
         };
         let mut serving = threads.spawn(serving);
         while std::os::unix::net::UnixStream::connect(&socket).is_err() {
@@ -172,23 +194,54 @@ impl Empty {
 }
 
 /// A database as durable as Seawall's, with nothing in between.
-struct Database(Connection);
+struct Database {
+    connection: Connection,
+    value: Vec<u8>,
+}
 
 impl Database {
-    fn open(dir: &Path) -> Result<Self> {
-        let connection = Connection::open(dir.join("commits.db")).context("make a database")?;
+    /// One whose commits write a row of so many bytes.
+    fn open(path: &Path, length: usize) -> Result<Self> {
+        let connection = Connection::open(path).context("make a database")?;
         let table = "CREATE TABLE IF NOT EXISTS commits (id INTEGER PRIMARY KEY, value BLOB NOT NULL)";
         let setup = format!("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {table}");
         connection.execute_batch(&setup).context("make a table")?;
-        Ok(Self(connection))
+        Ok(Self { connection, value: vec![b'x'; length] })
     }
 
-    /// One row of so many bytes.
-    fn commit(&self, length: usize) -> Result<Duration> {
-        let value = vec![b'x'; length];
+    fn commit(&self) -> Result<Duration> {
         let began = Instant::now();
-        let mut insert = self.0.prepare_cached("INSERT INTO commits (value) VALUES (?1)").context("prepare")?;
-        insert.execute([value]).context("commit")?;
+        let mut insert =
+            self.connection.prepare_cached("INSERT INTO commits (value) VALUES (?1)").context("prepare")?;
+        insert.execute([&self.value]).context("commit")?;
         Ok(began.elapsed())
+    }
+}
+
+/// The same for a handler. Its log is as long as it gets, as a daemon's soon is: what is written over costs less than what
+/// grows.
+struct Handled(Arc<Mutex<(Database, Result<()>)>>);
+
+impl Handled {
+    fn open(dir: &Path, length: usize) -> Result<Self> {
+        let database = Database::open(&dir.join("handled.db"), length)?;
+        let pages: u32 = database.connection.query_row("PRAGMA wal_autocheckpoint", (), |row| row.get(0))?;
+        (0..=pages).try_for_each(|_| database.commit().map(drop))?;
+        Ok(Self(Arc::new(Mutex::new((database, Ok(()))))))
+    }
+
+    fn handler(&self) -> First {
+        let shared = Arc::clone(&self.0);
+        Arc::new(move || {
+            let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = shared.0.commit() {
+                shared.1 = Err(error);
+            }
+        })
+    }
+
+    /// Whether all of them were made.
+    fn end(self) -> Result<()> {
+        std::mem::replace(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).1, Ok(()))
     }
 }

@@ -110,6 +110,21 @@ impl Report {
         });
     }
 
+    /// Ours beside theirs, without a target.
+    pub(crate) fn beside(&mut self, what: &str, ours: &Times, against: (&str, &Times)) {
+        let (name, theirs) = against;
+        let ratio = ours.median().as_secs_f64() / theirs.median().as_secs_f64();
+        self.lines.push(Line {
+            what: what.to_owned(),
+            ours: shown(ours.median()),
+            against: format!("{} ({name})", shown(theirs.median())),
+            ratio: Some(ratio),
+            target: String::new(),
+            met: None,
+            json: json!({"what": what, "ours": ours.json(), "against": name, "theirs": theirs.json(), "ratio": ratio}),
+        });
+    }
+
     /// A time that is shown and has no target.
     pub(crate) fn duration(&mut self, what: &str, ours: &Times) {
         self.lines.push(Line {

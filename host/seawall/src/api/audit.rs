@@ -89,9 +89,12 @@ impl Line {
 
     fn write(&mut self, status: Option<StatusCode>) {
         let Some(method) = self.of.take() else { return };
-        let (actor, status) = (self.actor.as_deref(), status.map(|status| status.as_u16()));
-        let (path, query) = (shown(self.uri.path()), self.uri.query().map(shown));
-        info!(actor, %method, path, query, status, "a change was asked for");
+        let (actor, uri) = (self.actor.take(), std::mem::take(&mut self.uri));
+        seawall_control::log_later(move || {
+            let (actor, status) = (actor.as_deref(), status.map(|status| status.as_u16()));
+            let (path, query) = (shown(uri.path()), uri.query().map(shown));
+            info!(actor, %method, path, query, status, "a change was asked for");
+        });
     }
 }
 

@@ -70,6 +70,7 @@ pub(crate) use trace::parent as traceparent;
 pub(crate) use until::Until;
 pub(crate) use upgrade::PROTOCOL as STREAM_PROTOCOL;
 
+use crate::empty::First;
 use crate::metrics::Metrics;
 
 /// The largest body that is read.
@@ -131,11 +132,17 @@ pub(crate) fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-/// Two of the routes with nothing behind them, below the same layers: each answers what is given here.
-pub(crate) fn empty_router(list: Bytes, created: Bytes) -> Router {
+/// Two of the routes with nothing behind them, below the same layers: each answers what is given here, a creation after
+/// it has done what there is to do `first`.
+pub(crate) fn empty_router(list: Bytes, created: Bytes, first: Option<First>) -> Router {
     let json = || [(CONTENT_TYPE, "application/json")];
     let list = async move || (json(), list);
-    let create = async move |_: Bytes| (StatusCode::CREATED, json(), created);
+    let create = async move |_: Bytes| {
+        if let Some(first) = first {
+            tokio::task::block_in_place(|| first());
+        }
+        (StatusCode::CREATED, json(), created)
+    };
     Router::new()
         .route("/v1/sessions", get(list).post(create))
         .fallback(respond::no_such_address)

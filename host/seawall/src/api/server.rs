@@ -166,7 +166,7 @@ async fn accept(door: Door, tasks: TaskTracker, terms: Terms) {
                 };
                 let terms = terms.clone();
                 let own = Own { tasks: tasks.clone(), cut: terms.cut.clone(), _permit: Arc::new(permit) };
-                tasks.spawn(serve(arrival, tls, terms, own));
+                tasks.spawn(seawall_control::answering(serve(arrival, tls, terms, own)));
             }
             Err(error) => {
                 // Most often there are no file descriptors left: some must be closed first.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::{event, session};
-use seawall_store::{Error, JournalConfig, OpenError, Store, StoreConfig, Write};
+use seawall_store::{Change, Error, Expectation, JournalConfig, OpenError, StateError, Store, StoreConfig, Write};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 
@@ -240,12 +240,8 @@ async fn closing_writes_what_was_queued_and_refuses_what_comes_later() {
     assert!(matches!(closed, Error::Closed), "{closed:?}");
     assert!(matches!(store.load().await, Err(Error::Closed)));
     assert!(matches!(store.events(None, 1).await, Err(Error::Closed)));
-    let change = seawall_store::Change {
-        key: "key".to_owned(),
-        expect: seawall_store::Expectation::Anything,
-        value: Some(vec![1]),
-    };
-    assert!(matches!(state.commit(vec![change]).await, Err(seawall_store::StateError::Unavailable(_))));
+    let change = Change { key: "key".to_owned(), expect: Expectation::Anything, value: Some(vec![1]) };
+    assert!(matches!(state.commit(vec![change]).await, Err(StateError::Unavailable(_))));
     assert_eq!(state.get(&["key".to_owned()]), Ok(vec![None]));
 
     let store = Store::open(dir.path()).await.unwrap();
@@ -276,6 +272,64 @@ async fn a_caller_that_goes_away_breaks_nothing() {
     let events = store.events(None, 100).await.unwrap();
     assert_eq!(events.len(), 51, "what was queued was written, in order");
     assert_eq!(events[50].message, "last");
+    store.close().await;
+}
+
+/// Some write in their own thread, others queue; half way the store is closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_callers_on_many_threads_each_is_written_once_or_told_that_it_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).await.unwrap();
+    let map = store.state(&"mock".parse().unwrap(), Default::default()).await.unwrap();
+    let mut subscriber = store.subscribe();
+    let mut callers = JoinSet::new();
+    for caller in 0..8 {
+        let (store, map) = (store.clone(), map.clone());
+        callers.spawn(async move {
+            let (mut written, mut at) = (Vec::new(), 0_u8);
+            loop {
+                at = at.wrapping_add(1);
+                let message = format!("{caller}.{}", written.len());
+                match store.write(vec![Write::Event(event(&message))]).await {
+                    Ok(()) => written.push(message),
+                    Err(Error::Closed) => break written,
+                    Err(error) => panic!("{error}"),
+                }
+                let change = Change { key: caller.to_string(), expect: Expectation::Anything, value: Some(vec![at]) };
+                match map.commit(vec![change]).await {
+                    Ok(()) | Err(StateError::Unavailable(_)) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+    }
+    let mut seen = Vec::new();
+    loop {
+        match subscriber.recv().await {
+            Ok(event) => seen.push(Arc::unwrap_or_clone(event)),
+            Err(RecvError::Closed) => break,
+            Err(RecvError::Lagged(missed)) => panic!("missed {missed}"),
+        }
+        if seen.len() == 200 {
+            store.close().await;
+        }
+    }
+    let mut written = callers.join_all().await.concat();
+
+    let store = Store::open(dir.path()).await.unwrap();
+    let journal = store.events(None, usize::MAX).await.unwrap();
+    assert_eq!(seen, journal);
+    assert!(journal.iter().map(|event| event.id).eq(1..=journal.len() as u64));
+    let mut kept: Vec<_> = journal.into_iter().map(|event| event.message).collect();
+    kept.sort();
+    written.sort();
+    assert_eq!(kept, written);
+    // Nobody else writes: each caller's batch is a commit.
+    let before = store.stats();
+    for at in 0..10 {
+        store.write(vec![Write::Event(event(&at.to_string()))]).await.unwrap();
+    }
+    assert_eq!(store.stats().commits - before.commits, 10);
     store.close().await;
 }
 
