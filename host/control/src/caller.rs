@@ -232,7 +232,9 @@ mod tests {
     fn work_whose_runtime_ends_ends_with_it() {
         let tasks = TaskTracker::new();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let work = runtime.block_on(async { to_its_end(std::future::pending::<()>(), &tasks) });
+        let within = runtime.enter();
+        let work = to_its_end(std::future::pending::<()>(), &tasks);
+        drop(within);
         drop(runtime);
         drop(work);
         assert!(tasks.is_empty());

@@ -20,7 +20,7 @@ use crate::client::Client;
 use crate::config::{Backend, PluginSource, Settings};
 use crate::embedded;
 use crate::exit::{Code, Failure};
-use crate::place::Place;
+use crate::place::{self, Place};
 
 /// `doctor`.
 #[derive(Debug, Args)]
@@ -179,14 +179,12 @@ async fn engine(about: &str, address: Result<seawall_runtime::EngineAddress, Str
             if let Err(error) = std::os::unix::net::UnixStream::connect(&path) {
                 return Finding::warning(about, format!("{shown}: {error}"), advice(&error));
             }
-            (reqwest::Client::builder().unix_socket(path).build(), "http://engine/version".to_owned(), shown)
+            (place::at(&path), "http://engine/version".to_owned(), shown)
         }
-        Ok(EngineAddress::Tcp(address)) => {
-            (reqwest::Client::builder().build(), format!("http://{address}/version"), address)
-        }
+        Ok(EngineAddress::Tcp(address)) => (place::plain(), format!("http://{address}/version"), address),
     };
     let asked = async {
-        let response = client?.get(url).timeout(SOON).send().await?.error_for_status()?;
+        let response = client.build()?.get(url).timeout(SOON).send().await?.error_for_status()?;
         response.json::<EngineVersion>().await
     };
     match asked.await {

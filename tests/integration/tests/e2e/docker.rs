@@ -1,6 +1,8 @@
 //! Sessions on a real Docker Engine, held against what the engine itself says.
 
-use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
 use seawall_integration::{engine, eventually, home, nothing_left, refused, run, text, until, until_state};
 use seawall_testing::daemon::Home;
 use seawall_testing::docker::Engine;
@@ -267,4 +269,24 @@ fn what_was_not_granted_is_refused_by_name() -> Result<()> {
         refused(&home, &[&["run"], &RUN[..], arguments, &["--", "true"]].concat(), 67, &[field])?;
     }
     nothing_left(&home)
+}
+
+#[test]
+fn the_doctor_asks_the_engine_whether_there_is_a_daemon_or_not() -> Result<()> {
+    let Some(engine) = engine() else { return Ok(()) };
+    let home = docker_home(engine, "")?;
+    let version = engine.docker(["version", "--format", "{{.Server.Version}}"])?;
+    let asked = || -> Result<BTreeMap<String, Value>> {
+        // It may find fault with this machine, and ends with 1 then.
+        let findings: Vec<Value> = serde_json::from_str(&home.run(["doctor", "--json"])?.stdout)?;
+        findings.into_iter().map(|finding| Ok((text(&finding, "about")?.to_owned(), finding))).collect()
+    };
+    let alone = asked()?;
+    assert_eq!(alone["engine of docker"]["level"], "ok", "{alone:#?}");
+    ensure!(text(&alone["engine of docker"], "found")?.contains(&format!("version {}", version.trim())), "{alone:#?}");
+    assert_eq!(alone["daemon"]["level"], "warning", "{alone:#?}");
+    let _daemon = home.serve(true)?;
+    let beside = asked()?;
+    assert_eq!((&beside["engine of docker"], &beside["daemon"]["level"]), (&alone["engine of docker"], &"ok".into()));
+    Ok(())
 }
