@@ -81,7 +81,7 @@ impl fmt::Debug for Readers {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
 
     use futures_util::future::join_all;
@@ -90,11 +90,20 @@ mod tests {
 
     #[tokio::test]
     async fn everybody_is_read_for_by_no_more_threads_than_that() {
-        let readers = Readers::default();
-        let all = join_all((0..500).map(|number| readers.read(move || Ok((number, thread::current().id()))))).await;
-        let (numbers, threads): (Vec<_>, HashSet<_>) = all.into_iter().map(Result::unwrap).unzip();
+        let (readers, reading) = (Readers::default(), Arc::new(AtomicUsize::new(0)));
+        let read = |number: usize| {
+            let reading = Arc::clone(&reading);
+            readers.read(move || {
+                let at_once = reading.fetch_add(1, Ordering::SeqCst) + 1;
+                thread::yield_now();
+                reading.fetch_sub(1, Ordering::SeqCst);
+                Ok((number, at_once))
+            })
+        };
+        let all = join_all((0..500).map(read)).await;
+        let (numbers, at_once): (Vec<_>, Vec<_>) = all.into_iter().map(Result::unwrap).unzip();
         assert!(numbers.into_iter().eq(0..500));
-        assert!(threads.len() <= THREADS, "{threads:?}");
+        assert!(at_once.iter().all(|threads| *threads <= THREADS), "{at_once:?}");
     }
 
     #[tokio::test]
