@@ -67,18 +67,12 @@ impl Times {
 impl Report {
     /// Ours beside theirs; `most` is the ratio that is aimed at.
     pub(crate) fn compare(&mut self, what: &str, ours: &Times, against: (&str, &Times), most: f64) {
-        let (name, theirs) = against;
-        let ratio = ours.median().as_secs_f64() / theirs.median().as_secs_f64();
-        self.lines.push(Line {
-            what: what.to_owned(),
-            ours: shown(ours.median()),
-            against: format!("{} ({name})", shown(theirs.median())),
-            ratio: Some(ratio),
-            target: format!("at most {most} times"),
-            met: Some(ratio <= most),
-            json: json!({"what": what, "ours": ours.json(), "against": name, "theirs": theirs.json(),
-                         "ratio": ratio, "target_ratio": most}),
-        });
+        self.lines.push(beside(what, ours, against, Some(most)));
+    }
+
+    /// The same without a target.
+    pub(crate) fn beside(&mut self, what: &str, ours: &Times, against: (&str, &Times)) {
+        self.lines.push(beside(what, ours, against, None));
     }
 
     /// The slowest in a hundred beside theirs, with a time that is aimed at.
@@ -107,21 +101,6 @@ impl Report {
             target: format!("at most {}", shown(most)),
             met: Some(ours.median() <= most),
             json: json!({"what": what, "ours": ours.json(), "target_ns": u64::try_from(most.as_nanos()).unwrap_or(u64::MAX)}),
-        });
-    }
-
-    /// Ours beside theirs, without a target.
-    pub(crate) fn beside(&mut self, what: &str, ours: &Times, against: (&str, &Times)) {
-        let (name, theirs) = against;
-        let ratio = ours.median().as_secs_f64() / theirs.median().as_secs_f64();
-        self.lines.push(Line {
-            what: what.to_owned(),
-            ours: shown(ours.median()),
-            against: format!("{} ({name})", shown(theirs.median())),
-            ratio: Some(ratio),
-            target: String::new(),
-            met: None,
-            json: json!({"what": what, "ours": ours.json(), "against": name, "theirs": theirs.json(), "ratio": ratio}),
         });
     }
 
@@ -220,6 +199,21 @@ impl Report {
         let text = serde_json::to_string_pretty(&json!({"measured": lines, "notes": self.notes, "machine": machine()}))
             .context("write JSON")?;
         Ok(std::fs::write(file, text)?)
+    }
+}
+
+/// Medians beside each other, with the ratio that is aimed at, if any is.
+fn beside(what: &str, ours: &Times, (name, theirs): (&str, &Times), most: Option<f64>) -> Line {
+    let ratio = ours.median().as_secs_f64() / theirs.median().as_secs_f64();
+    Line {
+        what: what.to_owned(),
+        ours: shown(ours.median()),
+        against: format!("{} ({name})", shown(theirs.median())),
+        ratio: Some(ratio),
+        target: most.map(|most| format!("at most {most} times")).unwrap_or_default(),
+        met: most.map(|most| ratio <= most),
+        json: json!({"what": what, "ours": ours.json(), "against": name, "theirs": theirs.json(),
+                     "ratio": ratio, "target_ratio": most}),
     }
 }
 
