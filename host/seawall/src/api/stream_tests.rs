@@ -114,6 +114,8 @@ async fn nothing_is_kept_for_a_subscriber_that_does_not_read_and_it_is_told_what
                 .map_or(0, |rest| rest.trim_end_matches('}').parse::<u64>().unwrap());
         }
     }
+    // What the daemon had to tell of itself may have come since the stream was opened.
+    told.retain(|id| *id > begin);
     assert!(told.is_sorted());
     assert!(told.len() < 3000, "{} of {EVENTS} were kept for it", told.len());
     assert_eq!(told.len() as u64 + missed, end - begin, "every event was told, or counted");
